@@ -1,0 +1,103 @@
+//! `lore generate`: text from a base and modules.
+
+use std::path::PathBuf;
+
+use crate::device::DeviceChoice;
+use crate::error::{Error, Result};
+use crate::location::{Location, ModuleArgument, WeightedModule, resolve_modules};
+use crate::session::Session;
+
+/// Continue a text with a base and any modules
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  lore generate --base runs/quickstart/base --module runs/quickstart/modules/geography \\
+      --prompt 'The capital of Mongolia is'
+  lore generate --base hf:owner/base --module DIR=0.5 --module OTHER=0.5 \\
+      --prompt 'Once' --temperature 0.8 --seed 7")]
+pub struct GenerateArguments {
+    /// The base: a directory, a GGUF file or a source
+    #[arg(long, value_name = "DIR")]
+    base: Location,
+    /// A module, a directory or source, and what it is multiplied by [weight: 1]; may be repeated
+    #[arg(long = "module", value_name = "DIR[=WEIGHT]")]
+    modules: Vec<ModuleArgument>,
+    /// Text to continue
+    #[arg(long, value_name = "TEXT")]
+    prompt: String,
+    /// Tokens to write at most
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: u32,
+    /// Logits are divided by it; 0 always takes the most probable token
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
+    temperature: f64,
+    /// Draw only from this many of the most probable tokens
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    top_k: Option<u32>,
+    /// Draw only from the most probable tokens with this joint probability
+    #[arg(long, value_name = "P", value_parser = probability)]
+    top_p: Option<f64>,
+    /// The same seed draws the same tokens
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+/// What to generate, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerateRequest {
+    /// The base, on this machine.
+    pub base: PathBuf,
+    /// The modules, on this machine.
+    pub modules: Vec<WeightedModule>,
+    /// Text to continue.
+    pub prompt: String,
+    /// Tokens to write at most, at least 1.
+    pub max_tokens: usize,
+    /// 0 means greedy.
+    pub temperature: f64,
+    /// At least 1.
+    pub top_k: Option<usize>,
+    /// In (0, 1].
+    pub top_p: Option<f64>,
+    /// Of the random draws.
+    pub seed: u64,
+    /// Where to compute.
+    pub device: DeviceChoice,
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("expected a number, 0 or more".into()),
+    }
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
+        _ => Err("expected a number more than 0 and at most 1".into()),
+    }
+}
+
+/// Generates; the text goes to stdout as it is written.
+///
+/// # Errors
+/// When a model cannot be fetched or loaded, or does not fit.
+pub fn generate(arguments: &GenerateArguments, session: &Session) -> Result<()> {
+    let request = GenerateRequest {
+        base: arguments.base.resolve(session)?,
+        modules: resolve_modules(&arguments.modules, session)?,
+        prompt: arguments.prompt.clone(),
+        max_tokens: arguments.max_tokens as usize,
+        temperature: arguments.temperature,
+        top_k: arguments.top_k.map(|k| k as usize),
+        top_p: arguments.top_p,
+        seed: arguments.seed,
+        device: session.device,
+    };
+    write_continuation(&request, session)
+}
+
+/// Loads base and modules and streams prompt and continuation to stdout.
+fn write_continuation(_request: &GenerateRequest, _session: &Session) -> Result<()> {
+    Err(Error::NotWired("generating (commands::generate::write_continuation)"))
+}

@@ -1,0 +1,8 @@
+//! One file per command: its arguments, and what it does.
+
+pub mod convert;
+pub mod doctor;
+pub mod fetch;
+pub mod generate;
+pub mod run;
+pub mod score;

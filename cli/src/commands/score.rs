@@ -1,0 +1,181 @@
+//! `lore score`: log-likelihoods of continuations.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::device::DeviceChoice;
+use crate::error::{Error, Result};
+use crate::location::{Location, ModuleArgument, WeightedModule, resolve_modules};
+use crate::session::Session;
+
+/// Problems of an input file that are listed before the rest is only counted.
+const LISTED: usize = 10;
+
+/// Score continuations: adds loglikelihood, tokens and is_greedy to each line
+///
+/// Each line of the input is {"context": "...", "continuation": "..."}; other keys are kept.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  lore score --base runs/quickstart/base --module runs/quickstart/modules/geography \\
+      --input questions.jsonl --output scored.jsonl")]
+pub struct ScoreArguments {
+    /// The base: a directory, a GGUF file or a source
+    #[arg(long, value_name = "DIR")]
+    base: Location,
+    /// A module, a directory or source, and what it is multiplied by [weight: 1]; may be repeated
+    #[arg(long = "module", value_name = "DIR[=WEIGHT]")]
+    modules: Vec<ModuleArgument>,
+    /// Lines to score
+    #[arg(long, value_name = "FILE.jsonl")]
+    input: PathBuf,
+    /// Where the scored lines go
+    #[arg(long, value_name = "FILE.jsonl")]
+    output: PathBuf,
+}
+
+/// What to score, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreRequest {
+    /// The base, on this machine.
+    pub base: PathBuf,
+    /// The modules, on this machine.
+    pub modules: Vec<WeightedModule>,
+    /// In the order of the input.
+    pub items: Vec<Item>,
+    /// Where to compute.
+    pub device: DeviceChoice,
+}
+
+/// A context and what may follow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// What is given.
+    pub context: String,
+    /// What is scored; not empty.
+    pub continuation: String,
+}
+
+/// The score of one item.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scored {
+    /// Sum over the continuation's tokens, in nats.
+    pub loglikelihood: f64,
+    /// Tokens of the continuation.
+    pub tokens: usize,
+    /// Whether each of them was the most probable.
+    pub is_greedy: bool,
+}
+
+/// Scores; the output file is written whole or not at all.
+///
+/// # Errors
+/// Every line of the input that is not an item, at once; or what fails later.
+pub fn score(arguments: &ScoreArguments, session: &Session) -> Result<()> {
+    let lines = read_lines(&arguments.input)?;
+    let request = ScoreRequest {
+        base: arguments.base.resolve(session)?,
+        modules: resolve_modules(&arguments.modules, session)?,
+        items: lines.iter().map(|(_, item)| item.clone()).collect(),
+        device: session.device,
+    };
+    let scores = score_items(&request, session)?;
+    write_lines(&arguments.output, lines, &scores)?;
+    session.progress.note(&format!("{} items scored: {}", scores.len(), arguments.output.display()));
+    Ok(())
+}
+
+/// Scores every item as lm-evaluation-harness splits them; one score for each, in order.
+fn score_items(_request: &ScoreRequest, _session: &Session) -> Result<Vec<Scored>> {
+    Err(Error::NotWired("scoring (commands::score::score_items)"))
+}
+
+fn read_lines(path: &Path) -> Result<Vec<(Map<String, Value>, Item)>> {
+    let text = fs::read(path).map_err(Error::io(path))?;
+    let text = String::from_utf8(text).map_err(|error| {
+        let byte = error.utf8_error().valid_up_to();
+        Error::Failed(format!("{}: not UTF-8 text (byte {byte})", path.display()))
+    })?;
+    let (mut lines, mut problems) = (Vec::new(), Vec::new());
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        match read_line(line) {
+            Ok(item) => lines.push(item),
+            Err(problem) => problems.push(format!("line {}: {problem}", index + 1)),
+        }
+    }
+    if problems.is_empty() && lines.is_empty() {
+        problems.push("no line to score".into());
+    }
+    if problems.is_empty() {
+        return Ok(lines);
+    }
+    let more = problems.len().saturating_sub(LISTED);
+    problems.truncate(LISTED);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    Err(Error::Failed(format!("{}: {}{more}", path.display(), problems.join("; "))))
+}
+
+fn read_line(line: &str) -> Result<(Map<String, Value>, Item), String> {
+    let object: Map<String, Value> = serde_json::from_str(line).map_err(|error| format!("not a JSON object ({error})"))?;
+    let text = |key: &str| match object.get(key) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(_) => Err(format!("`{key}` is not text")),
+        None => Err(format!("`{key}` is missing")),
+    };
+    let item = Item { context: text("context")?, continuation: text("continuation")? };
+    if item.continuation.is_empty() {
+        return Err("`continuation` is empty".into());
+    }
+    Ok((object, item))
+}
+
+fn write_lines(path: &Path, lines: Vec<(Map<String, Value>, Item)>, scores: &[Scored]) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut text = Vec::new();
+    for ((mut object, _), score) in lines.into_iter().zip(scores) {
+        object.insert("loglikelihood".into(), score.loglikelihood.into());
+        object.insert("tokens".into(), score.tokens.into());
+        object.insert("is_greedy".into(), score.is_greedy.into());
+        text.extend_from_slice(Value::Object(object).to_string().as_bytes());
+        text.push(b'\n');
+    }
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(folder))?;
+    file.write_all(&text).map_err(Error::io(path))?;
+    file.as_file().sync_all().map_err(Error::io(path))?;
+    file.persist(path).map_err(|error| error.error).map_err(Error::io(path))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn lines_keep_their_keys_and_gain_three() {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, output) = (folder.path().join("in"), folder.path().join("out"));
+        fs::write(&input, "{\"id\": 7, \"context\": \"a \", \"continuation\": \"b\"}\n\n").unwrap();
+        let lines = read_lines(&input).unwrap();
+        assert_eq!(lines[0].1, Item { context: "a ".into(), continuation: "b".into() });
+        write_lines(&output, lines, &[Scored { loglikelihood: -1.5, tokens: 2, is_greedy: true }]).unwrap();
+        let scored: Value = serde_json::from_str(&fs::read_to_string(output).unwrap()).unwrap();
+        let expected = serde_json::json!({
+            "id": 7, "context": "a ", "continuation": "b", "loglikelihood": -1.5, "tokens": 2, "is_greedy": true
+        });
+        assert_eq!(scored, expected);
+    }
+
+    #[test]
+    fn every_bad_line_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("in");
+        fs::write(&input, "[]\n{\"context\": 1}\n{\"context\": \"\", \"continuation\": \"\"}\n{\"context\": \"\"}\n").unwrap();
+        let message = read_lines(&input).unwrap_err().to_string();
+        for part in ["line 1: not a JSON object", "line 2: `context` is not text", "line 3: `continuation` is empty", "line 4: `continuation` is missing"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! How the program fails, and how it says so.
+
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use crate::recipe::RecipeProblems;
+
+/// The result of everything the program does.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failure, as a person reads it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line asks for something impossible.
+    #[error("{0}")]
+    Usage(String),
+
+    /// The recipe is not valid.
+    #[error(transparent)]
+    Recipe(#[from] RecipeProblems),
+
+    /// A stage of a run failed.
+    #[error("stage `{stage}` failed; what it finished is kept, and the same command goes on from there")]
+    Stage {
+        /// The stage.
+        stage: String,
+        /// Why.
+        source: Box<Self>,
+    },
+
+    /// A file or folder could not be read or written.
+    #[error("{}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// A library failed.
+    #[error("{doing}")]
+    Library {
+        /// What was being done.
+        doing: String,
+        /// Why it failed.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
+    /// Anything else, in a sentence that says what to do.
+    #[error("{0}")]
+    Failed(String),
+
+    /// A function that this version does not have yet.
+    #[error("{0} is not wired yet in this version")]
+    NotWired(&'static str),
+}
+
+impl From<lore_datasets::Error> for Error {
+    fn from(error: lore_datasets::Error) -> Self {
+        Self::Failed(chain(&error))
+    }
+}
+
+impl Error {
+    /// For `map_err`: puts the path beside what the operating system said.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+
+    /// For `map_err`: says what was being done when a library failed.
+    pub fn while_doing<E: StdError + Send + Sync + 'static>(
+        doing: impl Into<String>,
+    ) -> impl FnOnce(E) -> Self {
+        let doing = doing.into();
+        move |source| Self::Library { doing, source: Box::new(source) }
+    }
+
+    /// 2 for what the user must write differently, 1 for everything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Recipe(_) => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// The error and its causes in one paragraph. A cause that its consequence already tells is left out.
+pub fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            write!(text, ": {next}").expect("a String takes all text");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_follow_in_one_paragraph_without_repeats() {
+        let full = io::Error::new(io::ErrorKind::StorageFull, "disk full");
+        let inner = Error::io("runs/a")(full);
+        let error = Error::Stage { stage: "base".into(), source: Box::new(inner) };
+        assert_eq!(
+            chain(&error),
+            "stage `base` failed; what it finished is kept, and the same command goes on from there: runs/a: disk full"
+        );
+        assert_eq!(error.exit_code(), 1);
+        assert_eq!(Error::Usage(String::new()).exit_code(), 2);
+    }
+}

@@ -1,0 +1,174 @@
+//! What stages will cost, from shapes alone.
+
+use lore_finetune::LoraConfig;
+use lore_model::config::ModelConfig;
+use lore_train::TrainConfig;
+
+use crate::recipe::{Base, Evaluate, General, ModuleConfig};
+
+/// Floating-point operations per second and thread that training reaches: 120 tokens/s of an 81M
+/// student under a 135M teacher on two threads are 9e10.
+const FLOPS_PER_THREAD: f64 = 4.5e10;
+
+/// What is known before a run.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The teacher's shapes, once it was fetched.
+    pub teacher: Option<ModelConfig>,
+    /// Threads to compute with.
+    pub threads: usize,
+}
+
+/// The cost of a stage. Absent is unknown or nothing worth counting.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// Tokens read or written by a model.
+    pub tokens: Option<u64>,
+    /// Parameters of what is made.
+    pub parameters: Option<u64>,
+    /// Peak memory in bytes.
+    pub memory: Option<u64>,
+    /// Bytes on disk while it runs.
+    pub disk: Option<u64>,
+    /// Seconds.
+    pub seconds: Option<u64>,
+}
+
+impl Facts {
+    fn seconds(&self, flops: f64) -> u64 {
+        (flops / (FLOPS_PER_THREAD * self.threads.max(1) as f64)).ceil() as u64
+    }
+}
+
+/// Opening the teacher: its weights in f32.
+pub fn teacher(facts: &Facts) -> Estimate {
+    let parameters = facts.teacher.as_ref().map(|config| config.parameter_count() as u64);
+    Estimate { parameters, memory: parameters.map(|n| 4 * n), ..Estimate::default() }
+}
+
+/// Extracting and tokenising a topic; its size is not known before it is fetched.
+pub fn topic() -> Estimate {
+    Estimate::default()
+}
+
+/// Writing general text: one forward pass a token.
+pub fn general(general: &General, facts: &Facts) -> Estimate {
+    let mut estimate = Estimate { tokens: Some(general.tokens), disk: Some(4 * general.tokens), ..Estimate::default() };
+    if let (Some(sample), Some(config)) = (&general.sample, &facts.teacher) {
+        let parameters = config.parameter_count() as u64;
+        let keys_and_values = 2 * 4 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim;
+        let cached = (sample.batch * general.sequence_length * keys_and_values) as u64;
+        estimate.memory = Some(4 * parameters + cached);
+        estimate.seconds = Some(facts.seconds(2.0 * parameters as f64 * general.tokens as f64));
+    }
+    estimate
+}
+
+/// The student's shapes.
+fn student(base: &Base, teacher: &ModelConfig) -> ModelConfig {
+    ModelConfig { num_hidden_layers: base.depth.first + base.depth.last, ..teacher.clone() }
+}
+
+fn tokens(train: &TrainConfig) -> u64 {
+    train.steps * (train.batch_sequences * train.sequence_length) as u64
+}
+
+/// Bytes of activations kept for the backward pass of one micro-batch, and of one chunk of logits.
+fn activations(config: &ModelConfig, train: &TrainConfig) -> u64 {
+    let rows = train.batch_sequences.div_ceil(train.accumulate.max(1)) * train.sequence_length;
+    let heads = config.num_attention_heads * config.head_dim;
+    let keys = config.num_key_value_heads * config.head_dim;
+    // Inputs of norms and projections, rotated heads, gate and up and their product.
+    let kept = 4 * config.hidden_size + 3 * heads + 3 * keys + 3 * config.intermediate_size;
+    let logits = rows.min(256) * config.vocab_size * 3;
+    (4 * (rows * kept * config.num_hidden_layers + logits)) as u64
+}
+
+/// Distilling: the teacher's forward pass, the student's forward and backward, AdamW's two moments.
+pub fn base(base: &Base, facts: &Facts) -> Estimate {
+    let tokens = tokens(&base.train);
+    let mut estimate = Estimate { tokens: Some(tokens), ..Estimate::default() };
+    if let Some(teacher) = &facts.teacher {
+        let student = student(base, teacher);
+        let (large, small) = (teacher.parameter_count() as u64, student.parameter_count() as u64);
+        estimate.parameters = Some(small);
+        estimate.memory = Some(4 * large + 16 * small + activations(&student, &base.train));
+        // The model, and two checkpoints of weights and moments while a new one replaces an old one.
+        estimate.disk = Some(4 * small + 2 * 12 * small);
+        estimate.seconds = Some(facts.seconds((2 * large + 6 * small) as f64 * tokens as f64));
+    }
+    estimate
+}
+
+/// Parameters of an adapter.
+pub fn lora_parameters(lora: &LoraConfig, config: &ModelConfig) -> u64 {
+    let suffixes: Vec<String> = lora.targets.iter().map(|target| format!("{target}.weight")).collect();
+    let shapes = config.expected_tensors();
+    let targets = shapes.iter().filter(|(name, _)| suffixes.iter().any(|suffix| name.ends_with(suffix)));
+    targets.map(|(_, shape)| lora.rank as u64 * shape.iter().sum::<usize>() as u64).sum()
+}
+
+/// Training a module: forward and backward through a frozen base, whose weights need no gradient.
+pub fn module(module: &ModuleConfig, base: &Base, facts: &Facts) -> Estimate {
+    let tokens = tokens(&module.train);
+    let mut estimate = Estimate { tokens: Some(tokens), ..Estimate::default() };
+    if let Some(teacher) = &facts.teacher {
+        let student = student(base, teacher);
+        let frozen = student.parameter_count() as u64;
+        let parameters = lora_parameters(&module.lora, &student);
+        estimate.parameters = Some(parameters);
+        estimate.memory = Some(4 * frozen + 16 * parameters + activations(&student, &module.train));
+        estimate.disk = Some(4 * parameters + 2 * 12 * parameters);
+        estimate.seconds = Some(facts.seconds((4 * frozen + 6 * parameters) as f64 * tokens as f64));
+    }
+    estimate
+}
+
+/// Scoring: teacher, base, each module and each combination on each topic and on general text.
+pub fn evaluate(evaluate: &Evaluate, base: &Base, topics: usize, facts: &Facts) -> Estimate {
+    let once = (topics + 1) as u64 * evaluate.tokens_per_text;
+    let of_base = (1 + topics + evaluate.combine.len()) as u64 * once;
+    let mut estimate = Estimate { tokens: Some(once + of_base), ..Estimate::default() };
+    if let Some(teacher) = &facts.teacher {
+        let (large, small) = (teacher.parameter_count() as u64, student(base, teacher).parameter_count() as u64);
+        // Both at once, each also read from its file.
+        estimate.memory = Some(2 * 4 * (large + small));
+        estimate.seconds = Some(facts.seconds(2.0 * (large * once + small * of_base) as f64));
+    }
+    estimate
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use lore_distill::Depth;
+
+    use super::*;
+
+    /// The shapes of SmolLM2-135M.
+    const CONFIG: &str = r#"{
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 576,
+        "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+        "num_key_value_heads": 3, "vocab_size": 49152, "rope_theta": 100000.0, "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": true, "max_position_embeddings": 2048, "hidden_act": "silu",
+        "bos_token_id": 1, "eos_token_id": 2
+    }"#;
+
+    #[test]
+    fn parameters_of_base_and_module_are_those_counted_by_hand() {
+        let teacher = ModelConfig::from_json(Path::new("config.json"), CONFIG).unwrap();
+        let facts = Facts { teacher: Some(teacher), threads: 2 };
+        let base = Base { name: "b".into(), depth: Depth { first: 8, last: 7 }, train: TrainConfig::default() };
+        // Embeddings 49152·576 and last norm 576; a block is 2·576² + 2·576·192 + 3·576·1536 + 2·576.
+        let block = 2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536 + 2 * 576;
+        let estimate = super::base(&base, &facts);
+        assert_eq!(estimate.parameters, Some(49152 * 576 + 576 + 15 * block));
+        assert_eq!(estimate.tokens, Some(100 * 8 * 256));
+        // q and o: 576+576; k and v: 576+192; gate, up and down: 576+1536.
+        let rank_one = 2 * (576 + 576) + 2 * (576 + 192) + 3 * (576 + 1536);
+        let module = super::module(&ModuleConfig::default(), &base, &facts);
+        assert_eq!(module.parameters, Some(15 * 16 * rank_one));
+    }
+}

@@ -1,0 +1,125 @@
+//! A recipe as stages, and what they will cost, before anything runs.
+
+pub mod estimate;
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use lore_datasets::fetch::Fetcher;
+use lore_datasets::progress::Silent;
+use lore_datasets::source::SourceRequest;
+use lore_model::config::ModelConfig;
+
+use crate::recipe::{Recipe, request};
+use crate::session::Session;
+use crate::stages::base::BaseStage;
+use crate::stages::evaluate::EvaluateStage;
+use crate::stages::fetch::Fetch;
+use crate::stages::general::GeneralStage;
+use crate::stages::module::ModuleStage;
+use crate::stages::report::ReportStage;
+use crate::stages::teacher::TeacherStage;
+use crate::stages::topic::TopicStage;
+use crate::stages::{Resolved, RunFolder, Stage, resolve};
+use estimate::{Estimate, Facts};
+
+/// The stages of a recipe, inputs before what needs them.
+pub fn stages(recipe: &Recipe) -> Vec<Box<dyn Stage>> {
+    let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(Fetch::new("teacher", teacher_request(recipe)))];
+    if let Some(corpus) = &recipe.general.corpus {
+        let request = request(&corpus.source, corpus.sha256.as_ref(), &corpus.pip_args);
+        stages.push(Box::new(Fetch::new("general", request)));
+    }
+    for topic in &recipe.topics {
+        let request = request(&topic.source, topic.sha256.as_ref(), &topic.pip_args);
+        stages.push(Box::new(Fetch::new(&topic.name, request)));
+    }
+    stages.push(Box::new(TeacherStage::new(&recipe.teacher)));
+    for topic in &recipe.topics {
+        stages.push(Box::new(TopicStage::new(topic)));
+    }
+    stages.push(Box::new(GeneralStage::new(&recipe.general, recipe.seed)));
+    stages.push(Box::new(BaseStage::new(recipe)));
+    for topic in &recipe.topics {
+        stages.push(Box::new(ModuleStage::new(topic, recipe)));
+    }
+    stages.push(Box::new(EvaluateStage::new(recipe)));
+    stages.push(Box::new(ReportStage::new(recipe)));
+    stages
+}
+
+fn teacher_request(recipe: &Recipe) -> SourceRequest {
+    let teacher = &recipe.teacher;
+    request(&teacher.source, teacher.sha256.as_ref(), &teacher.pip_args)
+}
+
+/// A stage and what is known of it.
+#[derive(Debug)]
+pub struct PlannedStage {
+    /// Its name.
+    pub name: String,
+    /// What must be finished before.
+    pub inputs: Vec<String>,
+    /// Key and state.
+    pub resolved: Resolved,
+    /// Cost.
+    pub estimate: Estimate,
+}
+
+/// A run, resolved.
+#[derive(Debug)]
+pub struct Plan {
+    /// Name of the recipe.
+    pub name: String,
+    /// Sources by stage, as a person reads them.
+    pub sources: Vec<(String, String)>,
+    /// The stages in order.
+    pub stages: Vec<PlannedStage>,
+}
+
+impl Plan {
+    /// Resolves `stages` against what was run before. Nothing is run, fetched or written.
+    pub fn new(recipe: &Recipe, stages: &[Box<dyn Stage>], folder: &RunFolder, session: &Session) -> Self {
+        let teacher = cached_teacher(&session.fetcher, &teacher_request(recipe));
+        let facts = Facts { teacher, threads: session.threads };
+        let mut identities = BTreeMap::new();
+        let planned = stages
+            .iter()
+            .map(|stage| {
+                let resolved = resolve(stage.as_ref(), &identities, folder);
+                identities.insert(stage.name().to_owned(), resolved.identity.clone());
+                let estimate = stage.estimate(&facts);
+                PlannedStage { name: stage.name().into(), inputs: stage.inputs(), resolved, estimate }
+            })
+            .collect();
+        let source = |owner: &str, uri: String, hash: Option<&String>| {
+            let pin = if hash.is_some() { "pinned by sha256" } else { "not pinned" };
+            (format!("fetch:{owner}"), format!("{uri} ({pin})"))
+        };
+        let mut sources = vec![source("teacher", recipe.teacher.source.to_string(), recipe.teacher.sha256.as_ref())];
+        if let Some(corpus) = &recipe.general.corpus {
+            sources.push(source("general", corpus.source.to_string(), corpus.sha256.as_ref()));
+        }
+        for topic in &recipe.topics {
+            sources.push(source(&topic.name, topic.source.to_string(), topic.sha256.as_ref()));
+        }
+        Self { name: recipe.name.clone(), sources, stages: planned }
+    }
+}
+
+/// The teacher's shapes if it is on this machine already.
+fn cached_teacher(fetcher: &Fetcher, request: &SourceRequest) -> Option<ModelConfig> {
+    let fetched = fetcher.clone().offline(true).fetch(request, &Silent).ok()?;
+    model_config(&fetched.path)
+}
+
+/// Reads only the configuration of a GGUF file or a Hugging Face repository.
+fn model_config(path: &Path) -> Option<ModelConfig> {
+    if path.is_dir() {
+        let path = path.join("config.json");
+        return ModelConfig::from_json(&path, &std::fs::read_to_string(&path).ok()?).ok();
+    }
+    let file = lore_model::weights::gguf::GgufFile::open(path).ok()?;
+    ModelConfig::from_gguf(&file).ok()
+}

@@ -1,0 +1,220 @@
+//! Values that no recipe can have, whatever their type.
+
+use std::collections::BTreeSet;
+
+use lore_datasets::source::SourceUri;
+use lore_finetune::LoraConfig;
+use lore_train::TrainConfig;
+
+use super::problem::Problem;
+use super::suggest::nearest;
+use super::syntax::{Node, Value, dotted, line_and_column, steps};
+use super::{General, ModuleConfig, Recipe, Split};
+
+/// The projections a decoder block has.
+const PROJECTIONS: [&str; 7] =
+    ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
+/// Adds every impossible value of `recipe`. What was reported while reading is not judged again.
+pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Problem>) {
+    let mut check = Check { tree, text, problems };
+    check.name("name", &recipe.name);
+    let teacher = &recipe.teacher;
+    check.source("teacher", &teacher.source, teacher.sha256.as_ref(), &teacher.pip_args);
+    check.general(&recipe.general);
+    check.name("base.name", &recipe.base.name);
+    let depth = &recipe.base.depth;
+    check.that(depth.first + depth.last > 0, "base.depth", "keeps no block: `first` and `last` are both 0");
+    check.train("base.train", &recipe.base.train);
+    check.module("modules", &recipe.modules);
+
+    let mut names = BTreeSet::new();
+    let mistyped = check.problems.iter().any(|problem| problem.hint.as_deref() == Some("did you mean `topic`?"));
+    check.that(mistyped || !recipe.topics.is_empty(), "topic", "is missing: at least one `[[topic]]` is needed");
+    for (index, topic) in recipe.topics.iter().enumerate() {
+        let at = |key: &str| format!("topic.{index}.{key}");
+        check.name(&at("name"), &topic.name);
+        check.that(
+            names.insert(topic.name.as_str()),
+            &at("name"),
+            &format!("is `{}`, as that of an earlier topic: names must differ", topic.name),
+        );
+        let reserved = ["general", "teacher"].contains(&topic.name.as_str());
+        check.that(!reserved, &at("name"), &format!("cannot be `{}`, which names another part of the run", topic.name));
+        check.source(&format!("topic.{index}"), &topic.source, topic.sha256.as_ref(), &topic.pip_args);
+        check.that(
+            !topic.extract.is_empty(),
+            &at("extract"),
+            "is missing: a rule that makes documents of the source, such as `[topic.extract]` with `format = \"text\"`",
+        );
+        check.split(&at("split"), &topic.split);
+        check.module(&at("module"), &topic.module);
+    }
+
+    let evaluate = &recipe.evaluate;
+    check.positive("evaluate.tokens_per_text", evaluate.tokens_per_text);
+    check.positive("evaluate.passage_tokens", evaluate.passage_tokens as u64);
+    check.positive("evaluate.probe_tokens", evaluate.probe_tokens as u64);
+    check.that(
+        evaluate.probe_tokens < evaluate.passage_tokens.max(2),
+        "evaluate.probe_tokens",
+        "must be less than `passage_tokens`",
+    );
+    check.that(
+        evaluate.passage_tokens as u64 <= evaluate.tokens_per_text.max(1),
+        "evaluate.passage_tokens",
+        "must not be more than `tokens_per_text`",
+    );
+}
+
+struct Check<'a> {
+    tree: &'a Node,
+    text: &'a str,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Check<'_> {
+    /// Reports `message` about `path` unless `good`.
+    fn that(&mut self, good: bool, path: &str, message: &str) {
+        self.hinted(good, path, message, None);
+    }
+
+    fn hinted(&mut self, good: bool, path: &str, message: &str, hint: Option<String>) {
+        let path = steps(path);
+        let node = self.tree.nearest(&path);
+        let key = dotted(&path);
+        if good
+            || matches!(node.value, Value::Placeholder)
+            || self.problems.iter().any(|problem| problem.covers(&key))
+        {
+            return;
+        }
+        let (line, column) = line_and_column(self.text, node.place.start);
+        self.problems.push(Problem { line, column, key, message: message.into(), hint });
+    }
+
+    fn name(&mut self, path: &str, name: &str) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let good = name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(plain)
+            && !name.ends_with('.')
+            && name.len() <= 64;
+        self.that(
+            good,
+            path,
+            "must be a file name: letters, digits, `-`, `_` and `.`, starting with a letter or digit, at most 64",
+        );
+    }
+
+    fn positive(&mut self, path: &str, value: u64) {
+        self.that(value > 0, path, "must be at least 1");
+    }
+
+    fn source(&mut self, owner: &str, uri: &SourceUri, sha256: Option<&String>, pip_args: &[String]) {
+        let hash = sha256.is_none_or(|hash| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()));
+        self.that(hash, &format!("{owner}.sha256"), "must be 64 hexadecimal digits");
+        let pip = pip_args.is_empty() || matches!(uri, SourceUri::Pypi { .. });
+        self.that(pip, &format!("{owner}.pip_args"), "is only for a `pypi:` source");
+        if let SourceUri::File(path) = uri {
+            let pattern = path.to_string_lossy().contains(['*', '?', '[']);
+            let message = format!("names {}, which does not exist", path.display());
+            self.that(pattern || path.exists(), &format!("{owner}.source"), &message);
+        }
+    }
+
+    fn general(&mut self, general: &General) {
+        self.positive("general.tokens", general.tokens);
+        self.that(general.sequence_length > 1, "general.sequence_length", "must be at least 2");
+        self.split("general.split", &general.split);
+        if let Some(sample) = &general.sample {
+            let openings = !sample.openings.is_empty() && sample.openings.iter().all(|o| !o.trim().is_empty());
+            self.that(openings, "general.sample.openings", "must hold at least one opening, and none that is empty");
+            self.positive("general.sample.batch", sample.batch as u64);
+            self.that(sample.temperature > 0.0, "general.sample.temperature", "must be more than 0");
+            self.that(
+                sample.top_p > 0.0 && sample.top_p <= 1.0,
+                "general.sample.top_p",
+                "must be more than 0 and at most 1",
+            );
+            self.that(sample.top_k != Some(0), "general.sample.top_k", "must be at least 1");
+        }
+        if let Some(corpus) = &general.corpus {
+            self.source("general.corpus", &corpus.source, corpus.sha256.as_ref(), &corpus.pip_args);
+            self.that(!corpus.extract.is_empty(), "general.corpus.extract", "is missing");
+        }
+        let mentioned = |key: &str| self.tree.get("general").is_some_and(|g| g.get(key).is_some());
+        let (sample, corpus) = (mentioned("sample"), mentioned("corpus"));
+        self.that(
+            sample != corpus,
+            "general",
+            "needs exactly one of `[general.sample]` (the teacher writes) and `[general.corpus]` (text that is fetched)",
+        );
+    }
+
+    fn split(&mut self, path: &str, split: &Split) {
+        let share = |value: f64| (0.0..1.0).contains(&value);
+        let message = "must be at least 0 and less than 1";
+        self.that(share(split.validation), &format!("{path}.validation"), message);
+        self.that(share(split.test), &format!("{path}.test"), message);
+        if share(split.validation) && share(split.test) {
+            let rest = split.validation + split.test < 1.0;
+            self.that(rest, path, "leaves nothing to train on: `validation` + `test` must be less than 1");
+            self.that(split.test > 0.0, &format!("{path}.test"), "must be more than 0: the report scores this share");
+        }
+    }
+
+    fn module(&mut self, path: &str, module: &ModuleConfig) {
+        let replay = (0.0..1.0).contains(&module.replay);
+        self.that(replay, &format!("{path}.replay"), "must be at least 0 and less than 1");
+        self.lora(&format!("{path}.lora"), &module.lora);
+        self.train(&format!("{path}.train"), &module.train);
+    }
+
+    fn lora(&mut self, path: &str, lora: &LoraConfig) {
+        self.positive(&format!("{path}.rank"), lora.rank as u64);
+        let alpha = lora.alpha.is_finite() && lora.alpha > 0.0;
+        self.that(alpha, &format!("{path}.alpha"), "must be more than 0");
+        self.that(!lora.targets.is_empty(), &format!("{path}.targets"), "must name at least one projection");
+        let mut seen = BTreeSet::new();
+        for (index, target) in lora.targets.iter().enumerate() {
+            let path = format!("{path}.targets.{index}");
+            let hint = match nearest(target, PROJECTIONS) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known: {}", PROJECTIONS.join(", ")),
+            };
+            let known = PROJECTIONS.contains(&target.as_str());
+            self.hinted(known, &path, &format!("is `{target}`, which is not a projection"), Some(hint));
+            self.that(seen.insert(target), &path, &format!("names `{target}` a second time"));
+        }
+    }
+
+    fn train(&mut self, path: &str, train: &TrainConfig) {
+        let at = |key: &str| format!("{path}.{key}");
+        self.positive(&at("steps"), train.steps);
+        self.positive(&at("batch_sequences"), train.batch_sequences as u64);
+        self.that(train.sequence_length > 1, &at("sequence_length"), "must be at least 2");
+        self.positive(&at("accumulate"), train.accumulate as u64);
+        self.that(
+            train.accumulate <= train.batch_sequences.max(1),
+            &at("accumulate"),
+            "must not be more than `batch_sequences`",
+        );
+        self.positive(&at("checkpoint_every"), train.checkpoint_every);
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        self.that(positive(train.learning_rate), &at("learning_rate"), "must be more than 0");
+        self.that(positive(train.eps), &at("eps"), "must be more than 0");
+        self.that(train.clip_norm.is_none_or(positive), &at("clip_norm"), "must be more than 0; leave it out for no clipping");
+        let decay = train.weight_decay.is_finite() && train.weight_decay >= 0.0;
+        self.that(decay, &at("weight_decay"), "must not be negative");
+        let fraction = (0.0..=1.0).contains(&train.final_fraction);
+        self.that(fraction, &at("final_fraction"), "must be between 0 and 1");
+        for (key, beta) in [("beta1", train.beta1), ("beta2", train.beta2)] {
+            self.that((0.0..1.0).contains(&beta), &at(key), "must be at least 0 and less than 1");
+        }
+        self.that(
+            train.warmup_steps < train.steps.max(1),
+            &at("warmup_steps"),
+            &format!("is {}, but must be less than `steps` ({})", train.warmup_steps, train.steps),
+        );
+    }
+}

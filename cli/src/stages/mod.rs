@@ -1,0 +1,144 @@
+//! The stages of a run: what each is made of, and the cache that keeps what it made.
+
+pub mod base;
+pub mod evaluate;
+pub mod fetch;
+mod folder;
+pub mod general;
+mod hash;
+mod manifest;
+pub mod module;
+pub mod report;
+mod runner;
+pub mod teacher;
+pub mod topic;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+pub use folder::RunFolder;
+pub use hash::sha256_of;
+pub use manifest::Manifest;
+pub use runner::{Resolved, Runner, State, resolve};
+
+use crate::error::{Error, Result};
+use crate::plan::estimate::{Estimate, Facts};
+use crate::session::Session;
+
+/// One step of a run: from the folders of its inputs to its own.
+///
+/// Its key is a hash over [`Stage::schema`], [`Stage::name`], [`Stage::config`] and what its inputs
+/// made. A stage whose key was finished before is not run again.
+pub trait Stage {
+    /// Such as `module:geography`. The part before the colon is the kind.
+    fn name(&self) -> &str;
+
+    /// Names of the stages that must be finished before, all earlier in the run.
+    fn inputs(&self) -> Vec<String>;
+
+    /// Everything else its result depends on.
+    fn config(&self) -> Value;
+
+    /// Raised whenever the same inputs and config make something different.
+    fn schema(&self) -> u32 {
+        1
+    }
+
+    /// Whether [`Stage::run`] goes on from what an interrupted run left in its folder; else the
+    /// folder is emptied first.
+    fn resumable(&self) -> bool {
+        false
+    }
+
+    /// What [`Manifest::identity`] will be, if that is known before it ran. It is not for the bytes of a
+    /// source that is not pinned; such a stage sets [`Outcome::identity`].
+    fn expected_identity(&self, key: &str) -> Option<String> {
+        Some(key.into())
+    }
+
+    /// What the run's folder links to once this is finished.
+    fn publications(&self) -> Vec<Publication> {
+        Vec::new()
+    }
+
+    /// What it will cost, as far as that is known.
+    fn estimate(&self, facts: &Facts) -> Estimate;
+
+    /// Does the work, in `context.folder`.
+    ///
+    /// # Errors
+    /// Anything; the folder is kept, and used again if [`Stage::resumable`].
+    fn run(&self, context: &StageContext<'_>) -> Result<Outcome>;
+}
+
+/// A link from the run's folder into a stage's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// In the run's folder, such as `modules/geography`.
+    pub link: PathBuf,
+    /// In the stage's folder.
+    pub target: PathBuf,
+}
+
+impl Publication {
+    /// Links `link` to `target`.
+    pub fn new(link: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
+        Self { link: link.into(), target: target.into() }
+    }
+}
+
+/// What a stage works with.
+pub struct StageContext<'a> {
+    /// Where it writes, and finds what an interrupted run of it left.
+    pub folder: &'a Path,
+    /// Its finished inputs, by name.
+    pub inputs: &'a BTreeMap<String, Finished>,
+    /// Device, sources, progress.
+    pub session: &'a Session,
+}
+
+impl StageContext<'_> {
+    /// A finished input.
+    ///
+    /// # Errors
+    /// When the stage did not declare it.
+    pub fn input(&self, name: &str) -> Result<&Finished> {
+        self.inputs.get(name).ok_or_else(|| Error::Failed(format!("this stage has no input `{name}`")))
+    }
+}
+
+/// A stage that is finished.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// Where its files are.
+    pub folder: PathBuf,
+    /// What it said about itself.
+    pub manifest: Manifest,
+}
+
+impl Finished {
+    /// The path of something outside the stage's folder that it is about, such as a fetched file.
+    ///
+    /// # Errors
+    /// When the stage recorded none.
+    pub fn external(&self) -> Result<&Path> {
+        self.manifest.external.first().map(|file| file.path.as_path()).ok_or_else(|| {
+            Error::Failed(format!("stage `{}` recorded no file", self.manifest.stage))
+        })
+    }
+}
+
+/// What a stage made, beside its files.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// One line for the person who waits.
+    pub summary: String,
+    /// What later stages and the report read.
+    pub facts: Value,
+    /// Stands for what was made in the keys of later stages; the stage's key when absent.
+    pub identity: Option<String>,
+    /// Files and folders elsewhere that later stages read.
+    pub external: Vec<PathBuf>,
+}

@@ -1,0 +1,196 @@
+//! The files inside what was fetched: one file, a folder, or a zip archive such as a wheel.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::glob::Glob;
+use crate::error::{Error, Result};
+
+/// Bytes one file may have after decompression.
+const MAX_FILE_BYTES: u64 = 2 << 30;
+/// Files one folder or archive may list.
+const MAX_FILES: usize = 5_000_000;
+/// Folders below the first that are looked into.
+const MAX_DEPTH: usize = 64;
+
+/// A file to read records from.
+pub struct Member {
+    /// Its path inside the source, with `/`, without `.gz` or `.zst`.
+    pub name: String,
+    /// Its whole content, decompressed.
+    pub bytes: Vec<u8>,
+}
+
+/// The files of a source, by name in byte order.
+pub struct Container {
+    root: PathBuf,
+    kind: Kind,
+    /// All names, also those no pattern asks for.
+    pub names: Vec<String>,
+    /// What was left out while listing: symbolic links and names that are not UTF-8.
+    pub left_out: Vec<String>,
+}
+
+enum Kind {
+    File,
+    Folder,
+    Zip(Box<zip::ZipArchive<File>>),
+}
+
+impl Container {
+    /// Lists a file, a folder or a zip archive. Symbolic links inside a folder are not followed.
+    pub fn open(path: &Path) -> Result<Self> {
+        let root = path.to_path_buf();
+        let is_dir = fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir();
+        let (mut names, mut left_out) = (Vec::new(), Vec::new());
+        let kind = if is_dir {
+            list_folder(path, "", 0, &mut names, &mut left_out)?;
+            Kind::Folder
+        } else if is_zip(path)? {
+            let file = File::open(path).map_err(|e| Error::io(path, e))?;
+            let archive = zip::ZipArchive::new(file).map_err(|e| Error::Archive {
+                path: root.clone(),
+                problem: e.to_string(),
+            })?;
+            for name in archive.file_names() {
+                match name {
+                    Ok(name) if !name.ends_with('/') => names.push(name.into_owned()),
+                    Ok(_) => {}
+                    Err(e) => left_out.push(format!("a member: {e}")),
+                }
+            }
+            Kind::Zip(Box::new(archive))
+        } else {
+            names.push(
+                path.file_name()
+                    .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            );
+            Kind::File
+        };
+        if names.len() > MAX_FILES {
+            return Err(Error::Archive {
+                path: root,
+                problem: format!("it lists more than {MAX_FILES} files"),
+            });
+        }
+        names.sort_unstable();
+        left_out.sort_unstable();
+        Ok(Self {
+            root,
+            kind,
+            names,
+            left_out,
+        })
+    }
+
+    /// The names that any of `patterns` matches, or all names where there are no patterns.
+    pub fn matching(&self, patterns: &[Glob]) -> Vec<String> {
+        let wanted =
+            |name: &&String| patterns.is_empty() || patterns.iter().any(|p| p.matches(name));
+        self.names.iter().filter(wanted).cloned().collect()
+    }
+
+    /// Reads one file; `Err` says what is wrong with it.
+    pub fn read(&mut self, name: &str) -> std::result::Result<Member, String> {
+        let bytes = match &mut self.kind {
+            Kind::File => decompress(name, open(&self.root)?)?,
+            Kind::Folder => decompress(name, open(&self.root.join(name))?)?,
+            Kind::Zip(archive) => {
+                let member = archive.by_name(name).map_err(|e| e.to_string())?;
+                decompress(name, member)?
+            }
+        };
+        let plain = name
+            .strip_suffix(".gz")
+            .or_else(|| name.strip_suffix(".zst"))
+            .unwrap_or(name);
+        Ok(Member {
+            name: plain.to_owned(),
+            bytes,
+        })
+    }
+}
+
+fn open(path: &Path) -> std::result::Result<File, String> {
+    File::open(path).map_err(|e| e.to_string())
+}
+
+fn is_zip(path: &Path) -> Result<bool> {
+    let mut magic = [0; 4];
+    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
+    match file.read_exact(&mut magic) {
+        Ok(()) => Ok(magic == *b"PK\x03\x04" || magic == *b"PK\x05\x06"),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(e) => Err(Error::io(path, e)),
+    }
+}
+
+fn list_folder(
+    folder: &Path,
+    prefix: &str,
+    depth: usize,
+    names: &mut Vec<String>,
+    left_out: &mut Vec<String>,
+) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let entry = entry.map_err(|e| Error::io(folder, e))?;
+        let kind = entry.file_type().map_err(|e| Error::io(entry.path(), e))?;
+        let Some(name) = entry
+            .file_name()
+            .to_str()
+            .map(|name| format!("{prefix}{name}"))
+        else {
+            left_out.push(format!(
+                "{}: its name is not UTF-8",
+                entry.path().to_string_lossy()
+            ));
+            continue;
+        };
+        if kind.is_symlink() {
+            left_out.push(format!("{name}: a symbolic link, not followed"));
+        } else if kind.is_file() {
+            names.push(name);
+        } else if kind.is_dir() && depth < MAX_DEPTH {
+            list_folder(
+                &entry.path(),
+                &format!("{name}/"),
+                depth + 1,
+                names,
+                left_out,
+            )?;
+        } else {
+            left_out.push(format!(
+                "{name}: neither a file nor a folder, or nested too deeply"
+            ));
+        }
+        if names.len() > MAX_FILES {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn decompress(name: &str, reader: impl Read) -> std::result::Result<Vec<u8>, String> {
+    if name.ends_with(".gz") {
+        read_capped(flate2::read::MultiGzDecoder::new(reader))
+    } else if name.ends_with(".zst") {
+        let mut decoder = zstd::Decoder::new(reader).map_err(|e| e.to_string())?;
+        decoder.window_log_max(27).map_err(|e| e.to_string())?;
+        read_capped(decoder)
+    } else {
+        read_capped(reader)
+    }
+}
+
+fn read_capped(reader: impl Read) -> std::result::Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    reader
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| format!("it cannot be read or decompressed: {e}"))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("it holds more than {MAX_FILE_BYTES} bytes"));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,193 @@
+//! The templates of a rule, compiled, and what they are rendered with.
+
+use std::io;
+
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+
+use super::Extracted;
+use super::filters;
+use super::record::Record;
+use super::spec::{ExtractSpec, Format, Layout};
+use crate::error::{Error, Result};
+
+/// Instructions one rendering may take.
+const FUEL: u64 = 20_000_000;
+/// Nested calls one rendering may make.
+const MAX_RECURSION: usize = 64;
+/// Bytes one rendering may write.
+const MAX_OUTPUT: usize = 64 << 20;
+
+pub(super) struct Templates<'a> {
+    environment: Environment<'a>,
+    layout: Layout,
+}
+
+const NAMES: [&str; 4] = ["id", "group", "title", "text"];
+
+impl<'a> Templates<'a> {
+    /// Compiles the templates of a rule; all that do not compile are reported.
+    pub(super) fn new(spec: &'a ExtractSpec) -> Result<Self> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(MAX_RECURSION);
+        filters::register(&mut environment);
+
+        let is_text = matches!(spec.format, Format::Text { .. });
+        let text = if is_text {
+            "{{ record.text }}"
+        } else {
+            "{{ record }}"
+        };
+        let sources = [
+            spec.id.as_deref().unwrap_or("{{ file }}#{{ number }}"),
+            spec.group.as_deref().unwrap_or(""),
+            spec.title
+                .as_deref()
+                .unwrap_or(if is_text { "{{ record.heading }}" } else { "" }),
+            spec.text.as_deref().unwrap_or(text),
+        ];
+        let mut problems = Vec::new();
+        for (name, source) in NAMES.into_iter().zip(sources) {
+            if let Err(e) = environment.add_template(name, source) {
+                problems.push(format!("`{name}` does not compile: {}", one_line(&e)));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(Error::Declaration {
+                what: "templates of an extraction rule".into(),
+                problems,
+            });
+        }
+        let layout = spec.layout.unwrap_or(if is_text {
+            Layout::Lines
+        } else {
+            Layout::Paragraphs
+        });
+        Ok(Self {
+            environment,
+            layout,
+        })
+    }
+
+    /// Makes a document of a record; `Err` says why it cannot be made.
+    pub(super) fn document(
+        &self,
+        file: &str,
+        number: u64,
+        record: Record,
+    ) -> std::result::Result<Extracted, String> {
+        let (folders, last) = file.rsplit_once('/').unwrap_or(("", file));
+        let context = context! {
+            record => record.value,
+            root => record.root,
+            key => record.key,
+            number,
+            file,
+            stem => last.rsplit_once('.').map_or(last, |(stem, _)| stem),
+            folder => folders.rsplit('/').next().unwrap_or_default(),
+        };
+        let mut rendered = NAMES.map(|_| String::new());
+        for (name, text) in NAMES.into_iter().zip(&mut rendered) {
+            let template = self
+                .environment
+                .get_template(name)
+                .map_err(|e| one_line(&e))?;
+            let mut output = Capped(Vec::new());
+            template
+                .render_captured_to(&context, &mut output)
+                .map_err(|e| format!("template `{name}`: {}", one_line(&e)))?;
+            *text = String::from_utf8(output.0).map_err(|e| e.to_string())?;
+        }
+        let [id, group, title, text] = rendered;
+        let id = one_space(&id);
+        let group = if group.trim().is_empty() {
+            id.clone()
+        } else {
+            one_space(&group)
+        };
+        let text = match self.layout {
+            Layout::Paragraphs => paragraphs(&text),
+            Layout::Lines => lines(&text),
+        };
+        Ok(Extracted {
+            id,
+            group,
+            title: one_space(&title),
+            text,
+        })
+    }
+}
+
+struct Capped(Vec<u8>);
+
+impl io::Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_OUTPUT {
+            return Err(io::Error::other(format!(
+                "a document of more than {MAX_OUTPUT} bytes"
+            )));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn one_line(error: &minijinja::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+fn one_space(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn paragraphs(text: &str) -> String {
+    let mut made: Vec<String> = vec![String::new()];
+    for line in text.lines() {
+        let line = one_space(line);
+        let last = made.last_mut().expect("there is always one paragraph");
+        if line.is_empty() {
+            if !last.is_empty() {
+                made.push(String::new());
+            }
+        } else {
+            if !last.is_empty() {
+                last.push(' ');
+            }
+            last.push_str(&line);
+        }
+    }
+    made.retain(|paragraph| !paragraph.is_empty());
+    made.join("\n\n")
+}
+
+fn lines(text: &str) -> String {
+    let mut made = String::with_capacity(text.len());
+    let mut blank = false;
+    for line in text.lines() {
+        let line = one_space(line);
+        if line.is_empty() {
+            blank = !made.is_empty();
+            continue;
+        }
+        if !made.is_empty() {
+            made.push_str(if blank { "\n\n" } else { "\n" });
+        }
+        blank = false;
+        made.push_str(&line);
+    }
+    made
+}

@@ -1,0 +1,97 @@
+//! Next-token training of low-rank updates on a frozen base.
+
+use crate::LoraConfig;
+use burn::tensor::Tensor;
+use lore_model::Decoder;
+use lore_model::ops::head::{Target, head_loss};
+use lore_model::ops::host::matrix;
+use lore_model::projection::LowRank;
+use lore_model::sampling::Random;
+use lore_train::{Figures, Micro, Objective, Parameters, Tracked};
+
+/// The adapter asked for does not fit the base.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A target names no projection.
+    #[error("no projection of the base is called {}; choose from {}", unknown.join(", "), known.join(", "))]
+    UnknownTargets {
+        /// Targets without a projection.
+        unknown: Vec<String>,
+        /// What there is.
+        known: Vec<String>,
+    },
+}
+
+/// Low-rank updates of a frozen base, learnt by cross-entropy.
+pub struct LoraTraining {
+    base: Decoder,
+    scale: f32,
+    initial: Parameters,
+}
+
+impl LoraTraining {
+    /// Fresh updates on the projections of `base` that `config` names: `A` uniform in ±1/√in as PEFT
+    /// draws it (the Kaiming initialisation with a = √5), `B` zero, so that the base is unchanged at the start.
+    ///
+    /// # Errors
+    /// Targets that are no projections of the base.
+    pub fn new(base: Decoder, config: &LoraConfig, seed: u64) -> Result<Self, Error> {
+        let device = base.embedding.device();
+        let last = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
+        let known: Vec<String> =
+            base.blocks.first().map(|block| block.projections().map(|(name, _)| last(name)).to_vec()).unwrap_or_default();
+        let unknown: Vec<String> = config.targets.iter().filter(|target| !known.contains(target)).cloned().collect();
+        if !unknown.is_empty() {
+            return Err(Error::UnknownTargets { unknown, known });
+        }
+        let mut tensors = Vec::new();
+        for (layer, block) in base.blocks.iter().enumerate() {
+            for (index, (name, projection)) in block.projections().into_iter().enumerate() {
+                if !config.targets.contains(&last(name)) {
+                    continue;
+                }
+                let [outputs, inputs] = projection.weight.dims();
+                let mut random = Random::new(seed, (layer * 16 + index) as u64);
+                let bound = 1.0 / (inputs as f64).sqrt();
+                let a = (0..config.rank * inputs).map(|_| ((2.0 * random.uniform() - 1.0) * bound) as f32).collect();
+                let path = format!("model.layers.{layer}.{name}");
+                tensors.push((format!("{path}.lora_A"), matrix(a, config.rank, inputs, &device)));
+                tensors.push((format!("{path}.lora_B"), Tensor::zeros([outputs, config.rank], &device)));
+            }
+        }
+        let scale = (config.alpha / config.rank as f64) as f32;
+        Ok(Self { base, scale, initial: Parameters::new(tensors) })
+    }
+
+    /// The fresh updates.
+    pub fn parameters(&self) -> Parameters {
+        self.initial.clone()
+    }
+
+    /// Factor on every update.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// The base with updates taken from `get` by parameter name.
+    fn adapted(&self, get: impl Fn(&str) -> Option<Tensor<2>>) -> Decoder {
+        self.base.with_updates(|path| {
+            let a = get(&format!("{path}.lora_A"))?;
+            let b = get(&format!("{path}.lora_B"))?;
+            Some(LowRank { a, b, scale: self.scale })
+        })
+    }
+
+    /// The base with trained updates.
+    pub fn model(&self, parameters: &Parameters) -> Decoder {
+        self.adapted(|name| parameters.get(name).cloned())
+    }
+}
+
+impl Objective for LoraTraining {
+    fn loss(&self, parameters: &Tracked, micro: &Micro) -> (Tensor<2>, Figures) {
+        let model = self.adapted(|name| parameters.get(name));
+        let hidden = model.hidden(micro.tokens.clone(), micro.sequences.clone());
+        head_loss(hidden, model.head(), Target::Labels(micro.targets.clone()), micro.weights.clone())
+    }
+}

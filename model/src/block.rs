@@ -1,0 +1,106 @@
+//! One decoder block: attention and gated feed-forward, each on the normalised residual stream.
+
+use crate::ops::rms_norm::rms_norm;
+use crate::ops::rotary::rotary;
+use crate::ops::sequences::Sequences;
+use crate::ops::swiglu::swiglu;
+use crate::projection::Projection;
+use crate::{config::ModelConfig, cpu::attention::Heads, cpu::rotary::RotaryTable};
+use burn::tensor::Tensor;
+use std::sync::Arc;
+
+/// The weights of one block.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Norm before attention, `[1, hidden]`.
+    pub input_norm: Tensor<2>,
+    /// Query projection.
+    pub q_proj: Projection,
+    /// Key projection.
+    pub k_proj: Projection,
+    /// Value projection.
+    pub v_proj: Projection,
+    /// Output projection of attention.
+    pub o_proj: Projection,
+    /// Norms of each head's query and key, `[1, head_dim]` (Qwen3).
+    pub head_norms: Option<(Tensor<2>, Tensor<2>)>,
+    /// Norm before the feed-forward part, `[1, hidden]`.
+    pub post_attention_norm: Tensor<2>,
+    /// Gate projection.
+    pub gate_proj: Projection,
+    /// Up projection.
+    pub up_proj: Projection,
+    /// Down projection.
+    pub down_proj: Projection,
+}
+
+/// What all blocks of a forward pass share.
+pub struct BlockContext<'a> {
+    pub(crate) config: &'a ModelConfig,
+    pub(crate) heads: Heads,
+    pub(crate) sequences: Arc<Sequences>,
+    pub(crate) positions: Arc<Vec<u32>>,
+    pub(crate) table: Arc<RotaryTable>,
+}
+
+impl Block {
+    /// The block's output for `x: [rows, hidden]`; `attend` gets rotated queries, rotated keys and
+    /// values of the new rows.
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<2>,
+        context: &BlockContext<'_>,
+        attend: &mut dyn FnMut([Tensor<2>; 3]) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let eps = context.config.rms_norm_eps;
+        let normed = rms_norm(x.clone(), self.input_norm.clone(), eps);
+        let mut q = self.q_proj.forward(normed.clone());
+        let mut k = self.k_proj.forward(normed.clone());
+        let v = self.v_proj.forward(normed);
+        if let Some((q_norm, k_norm)) = &self.head_norms {
+            q = norm_heads(q, q_norm, eps);
+            k = norm_heads(k, k_norm, eps);
+        }
+        let (heads, table) = (context.heads, &context.table);
+        let q = rotary(q, context.positions.clone(), heads.query, table.clone());
+        let k = rotary(k, context.positions.clone(), heads.key_value, table.clone());
+        let x = x + self.o_proj.forward(attend([q, k, v]));
+        let normed = rms_norm(x.clone(), self.post_attention_norm.clone(), eps);
+        let gate = self.gate_proj.forward(normed.clone());
+        let up = self.up_proj.forward(normed);
+        x + self.down_proj.forward(swiglu(gate, up))
+    }
+
+    /// The projections with their names inside the block.
+    pub fn projections(&self) -> [(&'static str, &Projection); 7] {
+        [
+            ("self_attn.q_proj", &self.q_proj),
+            ("self_attn.k_proj", &self.k_proj),
+            ("self_attn.v_proj", &self.v_proj),
+            ("self_attn.o_proj", &self.o_proj),
+            ("mlp.gate_proj", &self.gate_proj),
+            ("mlp.up_proj", &self.up_proj),
+            ("mlp.down_proj", &self.down_proj),
+        ]
+    }
+
+    /// The projections with their names inside the block, to change.
+    pub fn projections_mut(&mut self) -> [(&'static str, &mut Projection); 7] {
+        [
+            ("self_attn.q_proj", &mut self.q_proj),
+            ("self_attn.k_proj", &mut self.k_proj),
+            ("self_attn.v_proj", &mut self.v_proj),
+            ("self_attn.o_proj", &mut self.o_proj),
+            ("mlp.gate_proj", &mut self.gate_proj),
+            ("mlp.up_proj", &mut self.up_proj),
+            ("mlp.down_proj", &mut self.down_proj),
+        ]
+    }
+}
+
+/// Normalises each head of each row on its own.
+fn norm_heads(x: Tensor<2>, weight: &Tensor<2>, eps: f64) -> Tensor<2> {
+    let [rows, width] = x.dims();
+    let [_, dim] = weight.dims();
+    rms_norm(x.reshape([rows * width / dim, dim]), weight.clone(), eps).reshape([rows, width])
+}

@@ -1,0 +1,253 @@
+//! The Llama decoder: embeddings, blocks, final norm, head.
+
+use crate::block::{Block, BlockContext};
+use crate::cache::KvCache;
+use crate::config::ModelConfig;
+use crate::cpu::attention::Heads;
+use crate::cpu::rotary::RotaryTable;
+use crate::error::Error;
+use crate::ops::attention::attention;
+use crate::ops::embedding::embedding;
+use crate::ops::host::matrix;
+use crate::ops::rms_norm::rms_norm;
+use crate::ops::sequences::Sequences;
+use crate::projection::{LowRank, Projection};
+use crate::rope::frequencies;
+use crate::weights::WeightFile;
+use crate::weights::check::{check_tensors, not_finite as not_finite_values};
+use burn::tensor::{Device, Tensor};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Longest position that rotary tables are made for.
+const MAX_POSITIONS: usize = 32_768;
+
+/// A decoder with its weights on one device. Cloning shares the weights.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    /// Sizes and variant.
+    pub config: ModelConfig,
+    /// Token embeddings, `[vocabulary, hidden]`; also the head when tied.
+    pub embedding: Tensor<2>,
+    /// The blocks from input to output.
+    pub blocks: Vec<Block>,
+    /// Final norm, `[1, hidden]`.
+    pub norm: Tensor<2>,
+    /// Untied head, `[vocabulary, hidden]`.
+    pub lm_head: Option<Tensor<2>>,
+    table: Arc<RotaryTable>,
+}
+
+impl Decoder {
+    /// Reads every tensor of `weights` onto `device`.
+    ///
+    /// # Errors
+    /// When tensors are missing, unexpected, of a wrong shape or not finite: all of them named.
+    pub fn load(config: &ModelConfig, weights: &dyn WeightFile, device: &Device) -> Result<Self, Error> {
+        check_tensors(config, weights)?;
+        let mut not_finite = Vec::new();
+        let decoder = Self::build(config, |name, [rows, columns]| {
+            let values = weights.read_f32(name)?;
+            not_finite.extend(not_finite_values(name, &values));
+            Ok(matrix(values, rows, columns, device))
+        })?;
+        if not_finite.is_empty() {
+            Ok(decoder)
+        } else {
+            Err(Error::NotFinite { path: weights.path().to_owned(), problems: not_finite })
+        }
+    }
+
+    /// Puts a decoder together from tensors given by Hugging Face name; vectors are `[1, n]`.
+    ///
+    /// # Errors
+    /// Whatever `get` returns.
+    pub fn build(
+        config: &ModelConfig,
+        mut get: impl FnMut(&str, [usize; 2]) -> Result<Tensor<2>, Error>,
+    ) -> Result<Self, Error> {
+        let mut tensors = BTreeMap::new();
+        for (name, shape) in config.expected_tensors() {
+            let shape = match shape[..] {
+                [columns] => [1, columns],
+                [rows, columns] => [rows, columns],
+                _ => unreachable!("a decoder has vectors and matrices only"),
+            };
+            let tensor = get(&name, shape)?;
+            tensors.insert(name, tensor);
+        }
+        let mut take = |name: &str| tensors.remove(name).expect("every expected tensor was collected");
+        let embedding = take("model.embed_tokens.weight");
+        let blocks = (0..config.num_hidden_layers)
+            .map(|layer| {
+                let mut take = |name: &str| take(&format!("model.layers.{layer}.{name}"));
+                let mut projection = |name: &str, bias: bool| Projection {
+                    weight: take(&format!("{name}.weight")),
+                    bias: bias.then(|| take(&format!("{name}.bias"))),
+                    update: None,
+                };
+                let bias = config.attention_bias;
+                let (q_proj, k_proj) = (projection("self_attn.q_proj", bias), projection("self_attn.k_proj", bias));
+                let (v_proj, o_proj) = (projection("self_attn.v_proj", bias), projection("self_attn.o_proj", false));
+                let (gate_proj, up_proj) = (projection("mlp.gate_proj", false), projection("mlp.up_proj", false));
+                let down_proj = projection("mlp.down_proj", false);
+                Block {
+                    input_norm: take("input_layernorm.weight"),
+                    post_attention_norm: take("post_attention_layernorm.weight"),
+                    head_norms: config
+                        .qk_norm
+                        .then(|| (take("self_attn.q_norm.weight"), take("self_attn.k_norm.weight"))),
+                    q_proj,
+                    k_proj,
+                    v_proj,
+                    o_proj,
+                    gate_proj,
+                    up_proj,
+                    down_proj,
+                }
+            })
+            .collect();
+        let norm = take("model.norm.weight");
+        let lm_head = (!config.tie_word_embeddings).then(|| take("lm_head.weight"));
+        let positions = config.max_position_embeddings.min(MAX_POSITIONS);
+        let table = Arc::new(RotaryTable::new(&frequencies(config), positions));
+        Ok(Self { config: config.clone(), embedding, blocks, norm, lm_head, table })
+    }
+
+    /// The base's own tensors by Hugging Face name (without low-rank updates), vectors as `[1, n]`.
+    pub fn parameters(&self) -> Vec<(String, Tensor<2>)> {
+        let mut all = BTreeMap::new();
+        all.insert("model.embed_tokens.weight".to_owned(), self.embedding.clone());
+        all.insert("model.norm.weight".to_owned(), self.norm.clone());
+        if let Some(head) = &self.lm_head {
+            all.insert("lm_head.weight".to_owned(), head.clone());
+        }
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let mut add = |name: &str, tensor: &Tensor<2>| {
+                all.insert(format!("model.layers.{layer}.{name}"), tensor.clone());
+            };
+            add("input_layernorm.weight", &block.input_norm);
+            add("post_attention_layernorm.weight", &block.post_attention_norm);
+            if let Some((q, k)) = &block.head_norms {
+                add("self_attn.q_norm.weight", q);
+                add("self_attn.k_norm.weight", k);
+            }
+            for (name, projection) in block.projections() {
+                add(&format!("{name}.weight"), &projection.weight);
+                if let Some(bias) = &projection.bias {
+                    add(&format!("{name}.bias"), bias);
+                }
+            }
+        }
+        let names = self.config.expected_tensors().into_iter().map(|(name, _)| name);
+        names.map(|name| all.remove_entry(&name).expect("a decoder holds every expected tensor")).collect()
+    }
+
+    /// The same decoder with each of its tensors replaced; updates are kept.
+    pub fn with_parameters(&self, mut replace: impl FnMut(&str, Tensor<2>) -> Tensor<2>) -> Self {
+        let mut tensors: BTreeMap<String, Tensor<2>> = self.parameters().into_iter().collect();
+        let mut decoder = Self::build(&self.config, |name, _| {
+            let tensor = tensors.remove(name).expect("a decoder holds every expected tensor");
+            Ok(replace(name, tensor))
+        })
+        .expect("replacing tensors cannot fail");
+        decoder.table = self.table.clone();
+        let updates = self.blocks.iter().flat_map(|block| block.projections().map(|(_, p)| p.update.clone()));
+        let slots = decoder.blocks.iter_mut().flat_map(|block| block.projections_mut().map(|(_, p)| &mut p.update));
+        slots.zip(updates).for_each(|(slot, update)| *slot = update);
+        decoder
+    }
+
+    /// The same decoder with the update of each projection chosen by its name, e.g.
+    /// `model.layers.0.self_attn.q_proj`.
+    pub fn with_updates(&self, mut update: impl FnMut(&str) -> Option<LowRank>) -> Self {
+        let mut decoder = self.clone();
+        for (layer, block) in decoder.blocks.iter_mut().enumerate() {
+            for (name, projection) in block.projections_mut() {
+                projection.update = update(&format!("model.layers.{layer}.{name}"));
+            }
+        }
+        decoder
+    }
+
+    /// The head, `[vocabulary, hidden]`.
+    pub fn head(&self) -> Tensor<2> {
+        self.lm_head.as_ref().unwrap_or(&self.embedding).clone()
+    }
+
+    /// Number of weights.
+    pub fn parameter_count(&self) -> usize {
+        self.config.expected_tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
+    /// Longest sequence that positions are known for.
+    pub fn max_positions(&self) -> usize {
+        self.table.positions()
+    }
+
+    /// Normalised final hidden states `[rows, hidden]` of whole sequences laid one after another.
+    ///
+    /// # Panics
+    /// When there are not as many tokens as rows, or a sequence is longer than [`Decoder::max_positions`].
+    pub fn hidden(&self, tokens: Arc<Vec<u32>>, sequences: Arc<Sequences>) -> Tensor<2> {
+        let heads = self.heads();
+        self.run(tokens, sequences.clone(), |_, [q, k, v]| attention(q, k, v, sequences.clone(), heads))
+    }
+
+    /// Normalised final hidden states of new tokens, `lengths[i]` of them for slot `slots[i]` of the
+    /// cache, whose keys and values are added to it.
+    ///
+    /// # Errors
+    /// When a slot has no room left.
+    pub fn advance(
+        &self,
+        tokens: Arc<Vec<u32>>,
+        slots: &[usize],
+        lengths: &[usize],
+        cache: &mut KvCache,
+    ) -> Result<Tensor<2>, Error> {
+        let sequences = Arc::new(cache.reserve(slots, lengths)?);
+        let heads = self.heads();
+        let hidden = self.run(tokens, sequences.clone(), |layer, [q, k, v]| {
+            let (k, v) = cache.append(layer, k, v, &sequences);
+            attention(q, k, v, sequences.clone(), heads)
+        });
+        Ok(hidden)
+    }
+
+    /// An empty cache for `slots` sequences of up to `capacity` tokens.
+    pub fn cache(&self, slots: usize, capacity: usize) -> KvCache {
+        let width = self.config.num_key_value_heads * self.config.head_dim;
+        KvCache::new(self.blocks.len(), slots, capacity, width, &self.embedding.device())
+    }
+
+    fn heads(&self) -> Heads {
+        Heads {
+            query: self.config.num_attention_heads,
+            key_value: self.config.num_key_value_heads,
+            dim: self.config.head_dim,
+        }
+    }
+
+    fn run(
+        &self,
+        tokens: Arc<Vec<u32>>,
+        sequences: Arc<Sequences>,
+        mut attend: impl FnMut(usize, [Tensor<2>; 3]) -> Tensor<2>,
+    ) -> Tensor<2> {
+        assert_eq!(tokens.len(), sequences.rows(), "one token per row");
+        assert!(sequences.longest() <= self.max_positions(), "sequence longer than the model's positions");
+        let context = BlockContext {
+            config: &self.config,
+            heads: self.heads(),
+            positions: Arc::new(sequences.positions().to_vec()),
+            sequences,
+            table: self.table.clone(),
+        };
+        let mut x = embedding(self.embedding.clone(), tokens);
+        for (layer, block) in self.blocks.iter().enumerate() {
+            x = block.forward(x, &context, &mut |qkv| attend(layer, qkv));
+        }
+        rms_norm(x, self.norm.clone(), self.config.rms_norm_eps)
+    }
+}

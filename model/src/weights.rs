@@ -1,0 +1,72 @@
+//! Weight files, read as `f32` under Hugging Face's names and shapes whatever the format.
+//!
+//! [`open`] takes a `.safetensors` file, a `model.safetensors.index.json`, or a `.gguf` file. Files are
+//! memory-mapped and their headers validated in full before anything in them is believed.
+
+pub mod check;
+pub mod dequantise;
+pub mod gguf;
+pub mod gguf_metadata;
+pub mod gguf_names;
+pub mod mapping;
+pub mod memory;
+pub mod safetensors;
+pub mod safetensors_header;
+pub mod safetensors_writer;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::Error;
+
+/// What a file says about one tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Sizes, outermost first: `[out, in]` for matrices.
+    pub shape: Vec<usize>,
+    /// The stored type, as its format names it: `F32`, `BF16`, `Q4_1`.
+    pub dtype: String,
+}
+
+/// A readable set of named tensors.
+///
+/// Names and shapes are Hugging Face's (`model.layers.0.self_attn.q_proj.weight`, `[out, in]`, row-major,
+/// rows in the order of rotate-half rotary embedding), for GGUF too.
+pub trait WeightFile: Send + Sync {
+    /// The file or folder the tensors come from, for messages.
+    fn path(&self) -> &Path;
+
+    /// All tensors by name.
+    fn tensors(&self) -> &BTreeMap<String, TensorInfo>;
+
+    /// The values of one tensor in row-major order, converted or dequantised to `f32`.
+    ///
+    /// # Errors
+    /// [`Error::Tensors`] if there is no such tensor or its type holds no weights.
+    fn read_f32(&self, name: &str) -> Result<Vec<f32>, Error>;
+}
+
+/// Opens a `.gguf` file, a `.safetensors` file or a `.safetensors.index.json`.
+///
+/// # Errors
+/// [`Error::NotAModel`] for another kind of file, [`Error::Malformed`] for a damaged one.
+pub fn open(path: &Path) -> Result<Box<dyn WeightFile>, Error> {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    if name.ends_with(".gguf") {
+        Ok(Box::new(gguf::GgufFile::open(path)?))
+    } else if name.ends_with(".safetensors") {
+        Ok(Box::new(safetensors::SafetensorsFiles::open(path)?))
+    } else if name.ends_with(".safetensors.index.json") {
+        Ok(Box::new(safetensors::SafetensorsFiles::open_index(path)?))
+    } else {
+        Err(Error::NotAModel {
+            path: path.to_owned(),
+            reason: "expected a file named *.gguf, *.safetensors or *.safetensors.index.json".to_owned(),
+        })
+    }
+}
+
+/// The error for a name that is not in `file`.
+fn no_such_tensor(file: &dyn WeightFile, name: &str) -> Error {
+    Error::Tensors { path: file.path().to_owned(), problems: vec![format!("`{name}` is missing")] }
+}

@@ -1,0 +1,102 @@
+//! A module in memory: low-rank updates by the name of the projection they belong to.
+
+use std::collections::BTreeMap;
+
+use lore_model::config::ModelConfig;
+use lore_model::fingerprint::Fingerprint;
+
+use crate::Error;
+use crate::config::AdapterConfig;
+
+/// One low-rank update, `y += weight · scale · (x Aᵀ) Bᵀ` beside a frozen projection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LowRank {
+    /// `[rank, in_features]`, row-major.
+    pub a: Vec<f32>,
+    /// `[out_features, rank]`, row-major.
+    pub b: Vec<f32>,
+    /// The rank.
+    pub rank: usize,
+    /// Width of the projection's input.
+    pub in_features: usize,
+    /// Width of the projection's output.
+    pub out_features: usize,
+    /// The factor the product is scaled by: `alpha / rank`, or `alpha / √rank` for rank-stabilised LoRA.
+    pub scale: f32,
+}
+
+/// A LoRA module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adapter {
+    /// Ranks, scales and what the module says about itself in PEFT's terms.
+    pub config: AdapterConfig,
+    /// Updates by projection, named as in the base: `model.layers.0.self_attn.q_proj`.
+    pub updates: BTreeMap<String, LowRank>,
+    /// The base the module was trained on, if it says so.
+    pub base: Option<Fingerprint>,
+    /// Free text by key, such as `topic`.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Adapter {
+    /// Number of trained values.
+    pub fn parameter_count(&self) -> usize {
+        self.updates.values().map(|update| update.a.len() + update.b.len()).sum()
+    }
+
+    /// Checks that the module belongs to a base: its fingerprint, unless `allow_mismatch`, and in any case that
+    /// every update sits on one of the seven projections of a block and has its shape.
+    ///
+    /// # Errors
+    /// [`Error::OtherBase`]; [`Error::Shapes`] naming every update that does not fit.
+    pub fn check_base(&self, config: &ModelConfig, fingerprint: &Fingerprint, allow_mismatch: bool) -> Result<(), Error> {
+        if !allow_mismatch && self.base.as_ref() != Some(fingerprint) {
+            return Err(Error::OtherBase { trained_on: self.base, found: *fingerprint });
+        }
+        let problems = self.shape_problems(config);
+        if problems.is_empty() { Ok(()) } else { Err(Error::Shapes { problems }) }
+    }
+
+    fn shape_problems(&self, config: &ModelConfig) -> Vec<String> {
+        let projections: BTreeMap<String, Vec<usize>> = config
+            .expected_tensors()
+            .into_iter()
+            .filter_map(|(name, shape)| Some((name.strip_suffix("_proj.weight").map(|stem| format!("{stem}_proj"))?, shape)))
+            .collect();
+        let problem = |(name, update): (&String, &LowRank)| match projections.get(name) {
+            None => Some(format!("`{name}` is not a projection of this base's {} blocks", config.num_hidden_layers)),
+            Some(shape) if *shape != [update.out_features, update.in_features] => Some(format!(
+                "`{name}` maps {} to {} values; the base's maps {} to {}",
+                update.in_features, update.out_features, shape[1], shape[0]
+            )),
+            Some(_) => None,
+        };
+        self.updates.iter().filter_map(problem).collect()
+    }
+
+    /// Problems of the updates themselves and with the configuration; empty if there are none.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.updates.is_empty() {
+            problems.push("there are no updates".to_owned());
+        }
+        for (name, update) in &self.updates {
+            let (rank, expected) = (update.rank, self.config.rank_of(name));
+            if rank == 0 || update.a.len() != rank * update.in_features || update.b.len() != update.out_features * rank {
+                problems.push(format!("`{name}`: the factors do not have the sizes of a rank {rank} update"));
+            }
+            if rank != expected {
+                problems.push(format!("`{name}` has rank {rank}; the configuration says {expected}"));
+            } else if update.scale != self.config.scale_of(name) {
+                problems.push(format!("`{name}` has scale {}; the configuration says {}", update.scale, self.config.scale_of(name)));
+            }
+            for (factor, values) in [("A", &update.a), ("B", &update.b)] {
+                let count = values.iter().filter(|value| !value.is_finite()).count();
+                if count > 0 {
+                    problems.push(format!("`{name}`: {count} of {} values of {factor} are NaN or infinite", values.len()));
+                }
+            }
+        }
+        problems
+    }
+}

@@ -1,0 +1,24 @@
+//! A LoRA module as a thing: its files and whether it belongs to a base.
+//!
+//! A PEFT folder comes in, an [`adapter::Adapter`] with updates by projection comes out, and back.
+//!
+//! ```no_run
+//! use lore_model::save::StoredType;
+//! use lore_modules::peft;
+//!
+//! let module = peft::read("geography".as_ref())?;
+//! println!("{} updates, {} values", module.updates.len(), module.parameter_count());
+//! peft::write("copy".as_ref(), &module, StoredType::Bf16)?;
+//! # Ok::<(), lore_modules::Error>(())
+//! ```
+
+pub mod activate;
+pub mod adapter;
+pub mod config;
+pub mod error;
+pub mod peft;
+
+pub use activate::{LoadedModule, activate};
+pub use adapter::{Adapter, LowRank};
+pub use config::AdapterConfig;
+pub use error::Error;

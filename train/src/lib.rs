@@ -1,0 +1,20 @@
+//! The one step loop: optimiser, schedule, checkpoints, metrics.
+//!
+//! An [`Objective`] turns a batch into a loss, [`Parameters`] are what is trained, and [`train`] does the
+//! rest: accumulation, global-norm clipping, AdamW, warm-up and cosine decay, a metrics line per step and
+//! complete checkpoints from which a killed run goes on to the same bytes.
+
+pub mod adamw;
+mod checkpoint;
+pub mod config;
+mod error;
+mod metrics;
+pub mod parameters;
+pub mod schedule;
+mod step_loop;
+
+pub use config::TrainConfig;
+pub use error::Error;
+pub use metrics::StepMetrics;
+pub use parameters::{Parameters, Tracked};
+pub use step_loop::{Figures, Micro, Objective, Run, Trained, clear_checkpoints, gradients, train};

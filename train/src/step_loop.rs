@@ -1,0 +1,189 @@
+//! The loop itself.
+
+use crate::adamw::{AdamW, global_norm};
+use crate::checkpoint::{self, Position};
+use crate::metrics::MetricsFile;
+use crate::schedule::learning_rate;
+use crate::{Error, Parameters, StepMetrics, Tracked, TrainConfig};
+use burn::tensor::Tensor;
+use lore_datasets::batches::Batch;
+use lore_datasets::mixture::Mixture;
+use lore_datasets::progress::{Progress, Unit};
+use lore_model::ops::head::Sums;
+use lore_model::ops::sequences::Sequences;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A part of a batch that is computed at once.
+#[derive(Clone, Debug)]
+pub struct Micro {
+    /// Token ids, `[rows]`.
+    pub tokens: Arc<Vec<u32>>,
+    /// Where each sequence is.
+    pub sequences: Arc<Sequences>,
+    /// What each row is to predict.
+    pub targets: Arc<Vec<u32>>,
+    /// Share of each row in the mean over the whole batch; they sum to 1 over all parts of a batch.
+    pub weights: Arc<Vec<f32>>,
+}
+
+/// Figures of a part beside its loss: weighted sums that add up to means over the batch.
+pub type Figures = Sums;
+
+/// What is learnt.
+pub trait Objective {
+    /// Which rows of a batch count, 1 or 0 each. Unless it says otherwise: those with a target.
+    fn mask(&self, batch: &Batch) -> Vec<f32> {
+        batch.mask.clone()
+    }
+
+    /// The weighted sum of row losses as a tracked `[1, 1]` tensor, and the figures beside it.
+    fn loss(&self, parameters: &Tracked, micro: &Micro) -> (Tensor<2>, Figures);
+}
+
+/// Where a run lives and what it is called.
+pub struct Run<'a> {
+    /// Steps, batch, optimiser, schedule.
+    pub config: &'a TrainConfig,
+    /// A hash over everything that decides the result; a checkpoint of another run is refused.
+    pub identity: &'a str,
+    /// Folder for checkpoints and `metrics.jsonl`.
+    pub directory: &'a Path,
+    /// What progress calls it.
+    pub label: &'a str,
+}
+
+/// What a run leaves.
+pub struct Trained {
+    /// The trained tensors.
+    pub parameters: Parameters,
+    /// Every step's figures.
+    pub metrics: Vec<StepMetrics>,
+}
+
+/// Trains `parameters` on `mixture`, from the newest checkpoint in the run's folder if there is one.
+/// Checkpoints are removed at the end; metrics stay.
+///
+/// # Errors
+/// Files that cannot be read or written, a checkpoint of another run, a loss that is not a number.
+pub fn train(
+    run: &Run<'_>,
+    mut parameters: Parameters,
+    mixture: &Mixture,
+    objective: &dyn Objective,
+    progress: &dyn Progress,
+) -> Result<Trained, Error> {
+    let config = run.config;
+    std::fs::create_dir_all(run.directory).map_err(Error::io("create", run.directory))?;
+    let mut optimiser = AdamW::new(&parameters);
+    let resumed = checkpoint::load(run.directory, run.identity, &mut parameters, &mut optimiser)?;
+    let mut position = resumed.unwrap_or(Position { step: 0, tokens: 0 });
+    if position.step > 0 {
+        progress.note(&format!("{}: going on after step {}", run.label, position.step));
+    }
+    let (mut file, mut metrics) = MetricsFile::resume(&run.directory.join("metrics.jsonl"), position.step)?;
+    let per_step = (config.batch_sequences * config.sequence_length) as u64;
+    let mut task = progress.task(run.label, Some((config.steps - position.step.min(config.steps)) * per_step), Unit::Tokens);
+    while position.step < config.steps {
+        let start = Instant::now();
+        let step = position.step;
+        let batch = mixture.batch(step);
+        let (gradients, figures) = gradients(&parameters, &batch, config.accumulate, objective)
+            .ok_or(Error::EmptyBatch { step })?;
+        if !figures.loss.is_finite() {
+            return Err(Error::Diverged { step, loss: figures.loss, learning_rate: config.learning_rate });
+        }
+        let norm = global_norm(gradients.values());
+        let scale = config.clip_norm.map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0));
+        let rate = learning_rate(config, step);
+        optimiser.step(&mut parameters, gradients, config, rate, scale);
+        position.step += 1;
+        position.tokens += batch.tokens.len() as u64;
+        let figures = StepMetrics {
+            step: position.step,
+            tokens: position.tokens,
+            loss: figures.loss,
+            target_entropy: figures.target_entropy,
+            agreement: figures.agreement,
+            gradient_norm: norm,
+            learning_rate: rate,
+            seconds: start.elapsed().as_secs_f64(),
+        };
+        file.append(&figures)?;
+        task.message(&format!("step {}/{}, loss {:.3}", figures.step, config.steps, figures.loss));
+        metrics.push(figures);
+        task.advance(batch.tokens.len() as u64);
+        if position.step.is_multiple_of(config.checkpoint_every.max(1)) && position.step < config.steps {
+            checkpoint::save(run.directory, run.identity, &position, &parameters, &optimiser)?;
+        }
+    }
+    task.finish(&format!("{} steps, {} tokens", position.step, position.tokens));
+    Ok(Trained { parameters, metrics })
+}
+
+/// Removes what [`train`] kept for going on; call it when the result is safely stored.
+///
+/// # Errors
+/// Files that cannot be removed.
+pub fn clear_checkpoints(directory: &Path) -> Result<(), Error> {
+    checkpoint::clear(directory)
+}
+
+/// The gradient of the mean loss over a batch, by parameter name, and the means of its figures;
+/// `None` when nothing in the batch counts. The number of parts changes neither.
+pub fn gradients(
+    parameters: &Parameters,
+    batch: &Batch,
+    parts: usize,
+    objective: &dyn Objective,
+) -> Option<(BTreeMap<String, Tensor<2>>, Figures)> {
+    let mask = objective.mask(batch);
+    let counted: f64 = mask.iter().map(|&m| f64::from(m)).sum();
+    if counted == 0.0 {
+        return None;
+    }
+    let weights: Vec<f32> = mask.iter().map(|&m| (f64::from(m) / counted) as f32).collect();
+    let mut sums = BTreeMap::<String, Tensor<2>>::new();
+    let mut figures = Figures::default();
+    for micro in split(batch, &weights, parts) {
+        let tracked = parameters.track();
+        let (loss, part) = objective.loss(&tracked, &micro);
+        figures.add(part);
+        let mut gradients = loss.backward();
+        for (name, tensor) in tracked.iter() {
+            if let Some(gradient) = tensor.grad_remove(&mut gradients) {
+                let sum = match sums.remove(name) {
+                    Some(sum) => sum + gradient,
+                    None => gradient,
+                };
+                sums.insert(name.to_owned(), sum);
+            }
+        }
+    }
+    Some((sums, figures))
+}
+
+/// Cuts a batch between sequences into about equal parts.
+fn split(batch: &Batch, weights: &[f32], parts: usize) -> Vec<Micro> {
+    let wanted = batch.tokens.len().div_ceil(parts.max(1));
+    let mut micros = Vec::new();
+    let (mut start, mut end) = (0, 0);
+    let mut lengths = Vec::new();
+    for (index, &length) in batch.lengths.iter().enumerate() {
+        lengths.push(length);
+        end += length;
+        if end - start >= wanted || index + 1 == batch.lengths.len() {
+            micros.push(Micro {
+                tokens: Arc::new(batch.tokens[start..end].to_vec()),
+                sequences: Arc::new(Sequences::whole(&lengths)),
+                targets: Arc::new(batch.targets[start..end].to_vec()),
+                weights: Arc::new(weights[start..end].to_vec()),
+            });
+            lengths.clear();
+            start = end;
+        }
+    }
+    micros
+}
