@@ -3,6 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use burn::tensor::Device;
+
+use crate::error::Error;
+
 /// A device as given to `--device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
@@ -25,6 +29,24 @@ pub fn compiled_in() -> Vec<&'static str> {
         names.push("wgpu");
     }
     names
+}
+
+impl DeviceChoice {
+    /// The device to put tensors on.
+    ///
+    /// # Errors
+    /// A device that this program was built without.
+    pub fn device(self) -> Result<Device, Error> {
+        match self {
+            Self::Cpu => Ok(Device::flex()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(number) => Ok(Device::cuda(number)),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(number) => Ok(Device::wgpu(burn::tensor::DeviceKind::DiscreteGpu(number))),
+            #[allow(unreachable_patterns)]
+            _ => Err(Error::Usage(format!("--device {self}: this program was built without it"))),
+        }
+    }
 }
 
 impl FromStr for DeviceChoice {

@@ -51,17 +51,26 @@ pub enum Error {
     /// Anything else, in a sentence that says what to do.
     #[error("{0}")]
     Failed(String),
-
-    /// A function that this version does not have yet.
-    #[error("{0} is not wired yet in this version")]
-    NotWired(&'static str),
 }
 
-impl From<lore_datasets::Error> for Error {
-    fn from(error: lore_datasets::Error) -> Self {
-        Self::Failed(chain(&error))
-    }
+/// Errors of libraries that already say which file, what was expected and what to do.
+macro_rules! from_library {
+    ($($error:ty),+ $(,)?) => {$(
+        impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::Failed(chain(&error))
+            }
+        }
+    )+};
 }
+from_library!(
+    lore_datasets::Error,
+    lore_distill::general::Error,
+    lore_eval::score::Error,
+    lore_model::Error,
+    lore_modules::Error,
+    lore_train::Error,
+);
 
 impl Error {
     /// For `map_err`: puts the path beside what the operating system said.

@@ -1,9 +1,12 @@
 //! `lore`: distils a base from a teacher, trains knowledge modules on topics, measures how they compose.
 
+mod clock;
 mod commands;
 mod device;
 mod error;
 mod location;
+mod memory;
+mod models;
 mod plan;
 mod progress;
 mod quantity;
@@ -80,7 +83,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::Run(arguments) => commands::run::run(arguments, &session),
         Command::Fetch(arguments) => commands::fetch::fetch(arguments, &session),
-        Command::Generate(arguments) => commands::generate::generate(arguments, &session),
+        Command::Generate(arguments) => commands::generate::run(arguments, &session),
         Command::Score(arguments) => commands::score::score(arguments, &session),
         Command::Convert(arguments) => commands::convert::convert(arguments, &session),
         Command::Doctor(arguments) => commands::doctor::doctor(arguments, &session),

@@ -68,11 +68,6 @@ impl LoraTraining {
         self.initial.clone()
     }
 
-    /// Factor on every update.
-    pub fn scale(&self) -> f32 {
-        self.scale
-    }
-
     /// The base with updates taken from `get` by parameter name.
     fn adapted(&self, get: impl Fn(&str) -> Option<Tensor<2>>) -> Decoder {
         self.base.with_updates(|path| {

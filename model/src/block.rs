@@ -2,7 +2,6 @@
 
 use crate::ops::rms_norm::rms_norm;
 use crate::ops::rotary::rotary;
-use crate::ops::sequences::Sequences;
 use crate::ops::swiglu::swiglu;
 use crate::projection::Projection;
 use crate::{config::ModelConfig, cpu::attention::Heads, cpu::rotary::RotaryTable};
@@ -38,7 +37,6 @@ pub struct Block {
 pub struct BlockContext<'a> {
     pub(crate) config: &'a ModelConfig,
     pub(crate) heads: Heads,
-    pub(crate) sequences: Arc<Sequences>,
     pub(crate) positions: Arc<Vec<u32>>,
     pub(crate) table: Arc<RotaryTable>,
 }

@@ -241,7 +241,6 @@ impl Decoder {
             config: &self.config,
             heads: self.heads(),
             positions: Arc::new(sequences.positions().to_vec()),
-            sequences,
             table: self.table.clone(),
         };
         let mut x = embedding(self.embedding.clone(), tokens);

@@ -46,6 +46,13 @@ impl ModelFiles {
         Ok(files)
     }
 
+    /// The token that begins a text in training and scoring: `<|endoftext|>` where the vocabulary has it
+    /// (models of that family separate documents with it), else the configuration's first token, else its end.
+    pub fn document_start(&self) -> u32 {
+        let separator = self.tokenizer.token_to_id("<|endoftext|>");
+        separator.or(self.config.bos_token_id).or(self.config.eos_token_ids.first().copied()).unwrap_or(0)
+    }
+
     fn open_gguf(path: &Path) -> Result<Self, Error> {
         if path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("gguf")) {
             let reason = "expected a folder holding config.json, or a .gguf file".to_owned();

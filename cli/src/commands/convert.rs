@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use lore_model::files::ModelFiles;
+use lore_model::save::{Repository, SHARD_BYTES, save_repository};
+use lore_model::weights::safetensors_writer::StoredType;
+
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::session::Session;
@@ -65,6 +69,20 @@ pub fn convert(arguments: &ConvertArguments, session: &Session) -> Result<()> {
 }
 
 /// Opens the model, checks it, and writes it as a Hugging Face repository, whole or not at all.
-fn write_repository(_request: &ConvertRequest, _session: &Session) -> Result<()> {
-    Err(Error::NotWired("converting (commands::convert::write_repository)"))
+fn write_repository(request: &ConvertRequest, session: &Session) -> Result<()> {
+    let files = ModelFiles::open(&request.source)?;
+    let repository = Repository {
+        config: &files.config,
+        tokenizer: &files.tokenizer,
+        tokenizer_settings: &files.tokenizer_settings,
+        dtype: match request.dtype {
+            Dtype::F32 => StoredType::F32,
+            Dtype::Bf16 => StoredType::Bf16,
+        },
+        shard_bytes: SHARD_BYTES,
+        readme: None,
+    };
+    let fingerprint = save_repository(&request.output, &repository, &mut |name| files.weights.read_f32(name))?;
+    session.progress.note(&format!("fingerprint {fingerprint}"));
+    Ok(())
 }

@@ -1,10 +1,16 @@
 //! `lore generate`: text from a base and modules.
 
+use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+
+use lore_model::generate::{Generation, generate};
+use lore_model::sampling::Sampling;
 
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::location::{Location, ModuleArgument, WeightedModule, resolve_modules};
+use crate::models::load_model;
 use crate::session::Session;
 
 /// Continue a text with a base and any modules
@@ -82,7 +88,7 @@ fn probability(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// When a model cannot be fetched or loaded, or does not fit.
-pub fn generate(arguments: &GenerateArguments, session: &Session) -> Result<()> {
+pub fn run(arguments: &GenerateArguments, session: &Session) -> Result<()> {
     let request = GenerateRequest {
         base: arguments.base.resolve(session)?,
         modules: resolve_modules(&arguments.modules, session)?,
@@ -98,6 +104,35 @@ pub fn generate(arguments: &GenerateArguments, session: &Session) -> Result<()> 
 }
 
 /// Loads base and modules and streams prompt and continuation to stdout.
-fn write_continuation(_request: &GenerateRequest, _session: &Session) -> Result<()> {
-    Err(Error::NotWired("generating (commands::generate::write_continuation)"))
+fn write_continuation(request: &GenerateRequest, _session: &Session) -> Result<()> {
+    let model = load_model(&request.base, &request.device.device()?)?;
+    let decoder = model.with_modules(&request.modules)?;
+    let tokenizer = &model.files.tokenizer;
+    let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
+    let prompt = tokenizer.encode(request.prompt.as_str(), false).map_err(refused)?;
+    let prompt = [&[model.start], prompt.get_ids()].concat();
+    let generation = Generation {
+        max_tokens: request.max_tokens,
+        sampling: Sampling { temperature: request.temperature as f32, top_k: request.top_k, top_p: request.top_p.map(|p| p as f32) },
+        seed: request.seed,
+        stop: [model.files.config.eos_token_ids.as_slice(), &[model.start]].concat(),
+    };
+    let mut out = std::io::stdout().lock();
+    let mut stream = tokenizer.decode_stream(true);
+    // Text appears as soon as its bytes are whole; a closed pipe ends the generation.
+    let mut write = |text: &str| out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if write(&request.prompt).is_err() {
+        return Ok(());
+    }
+    let mut failed = None;
+    generate(&decoder, &[prompt], &generation, |_, token| match stream.step(token) {
+        Ok(None) => ControlFlow::Continue(()),
+        Ok(Some(text)) => write(&text).map_or(ControlFlow::Break(()), |()| ControlFlow::Continue(())),
+        Err(error) => {
+            failed = Some(refused(error));
+            ControlFlow::Break(())
+        }
+    })?;
+    let _ = write("\n");
+    failed.map_or(Ok(()), Err)
 }

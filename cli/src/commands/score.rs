@@ -4,11 +4,14 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use lore_datasets::progress::Unit;
+use lore_eval::request::token_request;
 use serde_json::{Map, Value};
 
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::location::{Location, ModuleArgument, WeightedModule, resolve_modules};
+use crate::models::load_model;
 use crate::session::Session;
 
 /// Problems of an input file that are listed before the rest is only counted.
@@ -88,8 +91,27 @@ pub fn score(arguments: &ScoreArguments, session: &Session) -> Result<()> {
 }
 
 /// Scores every item as lm-evaluation-harness splits them; one score for each, in order.
-fn score_items(_request: &ScoreRequest, _session: &Session) -> Result<Vec<Scored>> {
-    Err(Error::NotWired("scoring (commands::score::score_items)"))
+fn score_items(request: &ScoreRequest, session: &Session) -> Result<Vec<Scored>> {
+    let model = load_model(&request.base, &request.device.device()?)?;
+    let decoder = model.with_modules(&request.modules)?;
+    let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
+    let requests = request
+        .items
+        .iter()
+        .map(|item| {
+            token_request(&model.files.tokenizer, model.prefix(), &item.context, &item.continuation).map_err(refused)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let total: usize = requests.iter().map(|r| r.context.len() + r.continuation.len() - 1).sum();
+    let mut task = session.progress.task("score", Some(total as u64), Unit::Tokens);
+    let scores = lore_eval::score::score(&decoder, &requests, |tokens| task.advance(tokens as u64))?;
+    task.finish(&format!("{} items", scores.len()));
+    let scored = scores.iter().map(|score| Scored {
+        loglikelihood: score.total(),
+        tokens: score.log_likelihoods.len(),
+        is_greedy: score.greedy.iter().all(|&greedy| greedy),
+    });
+    Ok(scored.collect())
 }
 
 fn read_lines(path: &Path) -> Result<Vec<(Map<String, Value>, Item)>> {

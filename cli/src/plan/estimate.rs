@@ -160,15 +160,15 @@ mod tests {
     fn parameters_of_base_and_module_are_those_counted_by_hand() {
         let teacher = ModelConfig::from_json(Path::new("config.json"), CONFIG).unwrap();
         let facts = Facts { teacher: Some(teacher), threads: 2 };
-        let base = Base { name: "b".into(), depth: Depth { first: 8, last: 7 }, train: TrainConfig::default() };
+        let student = Base { name: "b".into(), depth: Depth { first: 8, last: 7 }, train: TrainConfig::default() };
         // Embeddings 49152·576 and last norm 576; a block is 2·576² + 2·576·192 + 3·576·1536 + 2·576.
         let block = 2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536 + 2 * 576;
-        let estimate = super::base(&base, &facts);
+        let estimate = base(&student, &facts);
         assert_eq!(estimate.parameters, Some(49152 * 576 + 576 + 15 * block));
         assert_eq!(estimate.tokens, Some(100 * 8 * 256));
         // q and o: 576+576; k and v: 576+192; gate, up and down: 576+1536.
         let rank_one = 2 * (576 + 576) + 2 * (576 + 192) + 3 * (576 + 1536);
-        let module = super::module(&ModuleConfig::default(), &base, &facts);
-        assert_eq!(module.parameters, Some(15 * 16 * rank_one));
+        let adapter = module(&ModuleConfig::default(), &student, &facts);
+        assert_eq!(adapter.parameters, Some(15 * 16 * rank_one));
     }
 }

@@ -1,5 +1,6 @@
 //! Recipes: a whole run as one TOML file, read strictly.
 
+mod deserialize;
 mod problem;
 mod read;
 mod suggest;

@@ -1,12 +1,33 @@
 //! `base`: the student, distilled from the teacher on general text.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
 
+use lore_datasets::evaluation::EvalPassage;
+use lore_datasets::mixture::{Mixture, Part};
+use lore_datasets::split::Split;
+use lore_distill::{Distillation, student_from_teacher};
+use lore_eval::composition::{Text, score_texts};
+use lore_eval::statistics::bits_per_byte;
+use lore_model::Decoder;
+use lore_model::config::ModelConfig;
+use lore_model::ops::head::{Sums, Target, head_loss};
+use lore_model::ops::host::values;
+use lore_model::ops::sequences::Sequences;
+use lore_model::save::{Repository, SHARD_BYTES, save_repository};
+use lore_model::weights::safetensors_writer::StoredType;
+use lore_train::{Run, clear_checkpoints, train};
 use serde_json::{Value, json};
+
+use super::prepared::{held_out, open_tokens};
+use super::sha256_of;
 
 use super::{Outcome, Publication, Stage, StageContext};
 use crate::error::{Error, Result};
 use crate::plan::estimate::{self, Estimate, Facts};
+use crate::models::load_model;
 use crate::recipe::{Base, Recipe};
 use crate::session::Session;
 
@@ -87,6 +108,112 @@ impl Stage for BaseStage {
 /// checkpoints at the end. Facts: parameters, fingerprint, steps, tokens, held-out bits per byte of teacher,
 /// untrained student and student, loss curve (or the metrics file that holds it).
 fn distil_base(request: &BaseRequest<'_>) -> Result<Outcome> {
-    let BaseRequest { base: _, license: _, seed: _, teacher: _, general: _, output: _, working: _, session: _ } = request;
-    Err(Error::NotWired("distilling the base (stages::base::distil_base)"))
+    let BaseRequest { base, license, seed, teacher, general, output, working, session } = request;
+    let began = Instant::now();
+    let teacher_path = teacher;
+    let teacher = load_model(teacher, &session.device.device()?)?;
+    let untrained = student_from_teacher(&teacher.decoder, &base.depth)
+        .map_err(Error::while_doing("`base.depth` of the recipe"))?;
+    let distillation = Distillation::new(untrained.clone(), teacher.decoder.clone(), 1.0);
+    let parts = vec![Part { name: "general".into(), store: open_tokens(general, Split::Train)?, weight: 1.0 }];
+    let mixture = Mixture::new(parts, base.train.sequence_length, base.train.batch_sequences, *seed)?;
+    let run = Run {
+        config: &base.train,
+        identity: &sha256_of(&json!([base, seed, mixture.parts()[0].store.hash()])),
+        directory: working,
+        label: "distil",
+    };
+    let initial = distillation.parameters();
+    let trained = train(&run, initial, &mixture, &distillation, &*session.progress)?;
+    let student = distillation.student(&trained.parameters);
+    let config = ModelConfig { num_hidden_layers: student.blocks.len(), ..teacher.files.config.clone() };
+    let readme = card(request, teacher_path, config.parameter_count());
+    let tensors: BTreeMap<String, _> = student.parameters().into_iter().collect();
+    let repository = Repository {
+        config: &config,
+        tokenizer: &teacher.files.tokenizer,
+        tokenizer_settings: &teacher.files.tokenizer_settings,
+        dtype: StoredType::F32,
+        shard_bytes: SHARD_BYTES,
+        readme: Some(&readme),
+    };
+    let fingerprint = save_repository(output, &repository, &mut |name| Ok(values(&tensors[name])))?;
+    let seconds: f64 = trained.metrics.iter().map(|m| m.seconds).sum();
+
+    let passages = held_out(general, &teacher.files.tokenizer, HELD_OUT_TOKENS, base.train.sequence_length)?;
+    let text = [Text { name: "general".into(), passages }];
+    let measure = |decoder: &Decoder, label: &str| -> Result<f64> {
+        let row = score_texts(decoder, &text, teacher.start, label, &*session.progress)
+            .map_err(Error::while_doing("scoring held-out general text"))?;
+        Ok(bits_per_byte(&row.measured(&text, 0)).value)
+    };
+    let teacher_bits = measure(&teacher.decoder, "held-out: teacher")?;
+    let untrained_bits = measure(&untrained, "held-out: untrained student")?;
+    let student_bits = measure(&student, "held-out: student")?;
+    let agreement = distance(&teacher.decoder, &student, teacher.start, &text[0].passages);
+    clear_checkpoints(working)?;
+    let gap = (untrained_bits - student_bits) / (untrained_bits - teacher_bits);
+    Ok(Outcome {
+        summary: format!(
+            "{:.0} million parameters, {student_bits:.3} bits per byte on held-out text: {:.0} % of the way from {untrained_bits:.3} to the teacher's {teacher_bits:.3}",
+            config.parameter_count() as f64 / 1e6,
+            100.0 * gap,
+        ),
+        facts: json!({
+            "name": base.name,
+            "license": license,
+            "parameters": config.parameter_count(),
+            "fingerprint": fingerprint,
+            "steps": base.train.steps,
+            "curve": trained.metrics,
+            "teacher_bits_per_byte": teacher_bits,
+            "untrained_bits_per_byte": untrained_bits,
+            "student_bits_per_byte": student_bits,
+            "forward_kl": agreement.loss,
+            "teacher_entropy": agreement.target_entropy,
+            "top1_agreement": agreement.agreement,
+            "overlap": agreement.overlap,
+            "training_seconds": seconds,
+            "seconds": began.elapsed().as_secs_f64(),
+        }),
+        identity: Some(fingerprint.to_string()),
+        ..Outcome::default()
+    })
+}
+
+/// Held-out tokens that teacher and students are compared on.
+const HELD_OUT_TOKENS: u64 = 4096;
+
+/// Mean divergence from the teacher, its entropy, agreement and overlap over held-out passages.
+fn distance(teacher: &Decoder, student: &Decoder, start: u32, passages: &[EvalPassage]) -> Sums {
+    let mut sums = Sums::default();
+    let rows: usize = passages.iter().map(|passage| passage.tokens.len() + 1).sum();
+    for passage in passages {
+        let tokens: Arc<Vec<u32>> = Arc::new(std::iter::once(start).chain(passage.tokens.iter().copied()).collect());
+        let sequences = Arc::new(Sequences::whole(&[tokens.len()]));
+        let weights = Arc::new(vec![1.0 / rows as f32; tokens.len()]);
+        let target = Target::Teacher {
+            hidden: teacher.hidden(tokens.clone(), sequences.clone()),
+            head: teacher.head(),
+            temperature: 1.0,
+        };
+        sums.add(head_loss(student.hidden(tokens, sequences), student.head(), target, weights).1);
+    }
+    sums
+}
+
+/// The model card.
+fn card(request: &BaseRequest<'_>, teacher: &Path, parameters: usize) -> String {
+    let BaseRequest { base, license, .. } = request;
+    let teacher = teacher.file_name().unwrap_or_default().display();
+    format!(
+        "---\nlicense: {}\nlanguage: en\nlibrary_name: transformers\npipeline_tag: text-generation\ntags: [lore, distilled]\n---\n\n# {}\n\n{:.1} million parameters, distilled with Lore from {teacher}: its first {} and last {} blocks,\nthen {} steps of {} tokens of forward KL on general English.\n",
+        license.map_or_else(|| "other".to_owned(), str::to_lowercase),
+        base.name,
+        parameters as f64 / 1e6,
+        base.depth.first,
+        base.depth.last,
+        base.train.steps,
+        base.train.batch_sequences * base.train.sequence_length,
+    )
 }

@@ -1,14 +1,27 @@
 //! `evaluate`: the composition matrix, combinations of modules, costs and samples.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
+use lore_eval::composition::{self, Text, all_at, chosen, score_texts};
+use lore_eval::report::{Cell, Column, Matrix, Routing, Row, RowKind, Sample, TopicRouting};
+use lore_eval::statistics::{bits_per_byte, paired_difference};
+use lore_model::Decoder;
+use lore_model::generate::{Generation, generate};
+use lore_model::sampling::Sampling;
+use lore_modules::{LoadedModule, activate, peft};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use super::prepared::held_out;
 
 use super::{Outcome, Stage, StageContext};
 use crate::error::{Error, Result};
 use crate::plan::estimate::{self, Estimate, Facts};
-use crate::recipe::{Base, Evaluate, Recipe};
+use crate::models::{LoadedModel, load_model};
+use crate::recipe::{Base, Combine, Evaluate, Recipe};
 use crate::session::Session;
 
 /// Measures a run.
@@ -110,16 +123,230 @@ impl Stage for EvaluateStage {
 
 /// Scores every model and combination on every held-out text, measures costs, writes samples.
 fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
-    let EvaluateRequest {
-        evaluate: _,
-        seed: _,
-        teacher: _,
-        base: _,
-        general: _,
-        topics: _,
-        facts: _,
-        folder: _,
-        session: _,
-    } = request;
-    Err(Error::NotWired("measuring the run (stages::evaluate::measure)"))
+    let EvaluateRequest { evaluate, teacher, base, topics, folder, session, .. } = request;
+    let device = session.device.device()?;
+    let model = load_model(base, &device)?;
+    let fingerprint = model.fingerprint()?;
+    let texts = texts(request, &model)?;
+    let mut modules = Vec::new();
+    let mut load_ms = Vec::new();
+    for topic in topics.iter() {
+        let began = Instant::now();
+        let adapter = peft::read(&topic.module)?;
+        adapter.check_base(&model.files.config, &fingerprint, false)?;
+        modules.push(LoadedModule::new(&adapter, &device));
+        load_ms.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
+    let base_bytes = 4 * model.decoder.parameter_count() as u64;
+    let module_bytes: Vec<u64> = modules.iter().map(|module| module.bytes() as u64).collect();
+    let all_bytes: u64 = module_bytes.iter().sum();
+    let run = |decoder: &Decoder, label: &str| -> Result<composition::Row> {
+        score_texts(decoder, &texts, model.start, label, &*session.progress)
+            .map_err(Error::while_doing("scoring held-out texts"))
+    };
+
+    let base_row = run(&model.decoder, "score: base")?;
+    let alone = names
+        .iter()
+        .zip(&modules)
+        .map(|(name, module)| run(&activate(&model.decoder, &[(module, 1.0)]), &format!("score: {name}")))
+        .collect::<Result<Vec<_>>>()?;
+    let table = Table { texts: &texts, base: &base_row };
+    let mut rows = vec![table.row("base", RowKind::Base, &[], base_bytes, &base_row)];
+    for ((name, row), bytes) in names.iter().zip(&alone).zip(&module_bytes) {
+        rows.push(table.row(name, RowKind::Module, std::slice::from_ref(name), base_bytes + bytes, row));
+    }
+    let mut routing = None;
+    for combine in &evaluate.combine {
+        let (label, kind) = match combine {
+            Combine::Sum => ("sum", RowKind::Sum),
+            Combine::Mean => ("mean", RowKind::Mean),
+            Combine::Routed => ("chosen per passage", RowKind::ChosenPerPassage),
+        };
+        let row = match combine {
+            Combine::Sum => run(&all_at(&model.decoder, &modules, 1.0), "score: sum")?,
+            Combine::Mean => run(&all_at(&model.decoder, &modules, 1.0 / modules.len() as f32), "score: mean")?,
+            Combine::Routed => {
+                let candidates: Vec<&composition::Row> = std::iter::once(&base_row).chain(&alone).collect();
+                let (row, choices) = chosen(&candidates, &texts, evaluate.probe_tokens);
+                routing = Some(route_facts(&names, &texts, &choices, evaluate.probe_tokens));
+                row
+            }
+        };
+        rows.push(table.row(label, kind, &names, base_bytes + all_bytes, &row));
+    }
+    let samples = samples(request, &model, &modules)?;
+    // The base is no longer needed beside the teacher.
+    let tokenizer = model.files.tokenizer.clone();
+    drop((model, modules));
+    let teacher = load_model(teacher, &device)?;
+    if teacher.files.tokenizer.get_vocab_size(true) != tokenizer.get_vocab_size(true) {
+        return Err(Error::Failed("base and teacher have different vocabularies; their rows cannot be compared".into()));
+    }
+    let teacher_row = score_texts(&teacher.decoder, &texts, teacher.start, "score: teacher", &*session.progress)
+        .map_err(Error::while_doing("scoring held-out texts"))?;
+    let teacher_bytes = 4 * teacher.decoder.parameter_count() as u64;
+    rows.push(table.row("teacher", RowKind::Teacher, &[], teacher_bytes, &teacher_row));
+
+    let columns = texts.iter().map(|text| Column {
+        name: text.name.clone(),
+        general: text.name == GENERAL,
+        documents: text.passages.iter().map(|p| &p.document).collect::<BTreeSet<_>>().len() as u64,
+        bytes: text.passages.iter().map(|p| p.bytes).sum(),
+    });
+    let evaluation = Evaluation {
+        matrix: Matrix { columns: columns.collect(), rows },
+        routing,
+        samples,
+        load_ms: names.into_iter().zip(load_ms).collect(),
+        peak_memory_bytes: crate::memory::peak_resident(),
+    };
+    evaluation.write(folder)?;
+    Ok(Outcome {
+        summary: format!("{} models on {} texts", evaluation.matrix.rows.len(), texts.len()),
+        facts: json!({ "peak_memory_bytes": evaluation.peak_memory_bytes }),
+        ..Outcome::default()
+    })
+}
+
+/// Name of the column of general English.
+const GENERAL: &str = "general";
+
+/// What was measured, for the report.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Models against texts.
+    pub matrix: Matrix,
+    /// How often the chosen module was the topic's own.
+    pub routing: Option<Routing>,
+    /// What base and modules write.
+    pub samples: Vec<Sample>,
+    /// Milliseconds to read each module and put it on the device.
+    pub load_ms: BTreeMap<String, f64>,
+    /// Most memory this process had resident.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+impl Evaluation {
+    const FILE: &str = "evaluation.json";
+
+    fn write(&self, folder: &Path) -> Result<()> {
+        let path = folder.join(Self::FILE);
+        let text = serde_json::to_string_pretty(self).expect("figures are plain data");
+        std::fs::write(&path, text).map_err(Error::io(path))
+    }
+
+    /// Reads what the stage `evaluate` wrote.
+    ///
+    /// # Errors
+    /// A file that is missing or damaged.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(Self::FILE);
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        serde_json::from_str(&text).map_err(Error::while_doing(format!("reading {}", path.display())))
+    }
+}
+
+/// Held-out passages of every topic and of general English.
+fn texts(request: &EvaluateRequest<'_>, model: &LoadedModel) -> Result<Vec<Text>> {
+    let EvaluateRequest { evaluate, general, topics, .. } = request;
+    let folders = topics.iter().map(|topic| (topic.name.as_str(), topic.tokens.as_path()));
+    folders
+        .chain([(GENERAL, *general)])
+        .map(|(name, folder)| {
+            let passages =
+                held_out(folder, &model.files.tokenizer, evaluate.tokens_per_text, evaluate.passage_tokens)?;
+            if passages.is_empty() {
+                return Err(Error::Failed(format!(
+                    "`{name}` has no held-out text: raise `split.test` or give it more documents"
+                )));
+            }
+            Ok(Text { name: name.to_owned(), passages })
+        })
+        .collect()
+}
+
+/// Turns scores into rows of the report's matrix.
+struct Table<'a> {
+    texts: &'a [Text],
+    base: &'a composition::Row,
+}
+
+impl Table<'_> {
+    fn row(&self, name: &str, kind: RowKind, modules: &[String], bytes: u64, row: &composition::Row) -> Row {
+        let cells = self.texts.iter().enumerate().map(|(index, text)| {
+            let measured = row.measured(self.texts, index);
+            let bits = bits_per_byte(&measured);
+            let difference = paired_difference(&measured, &self.base.measured(self.texts, index));
+            let cell = Cell {
+                bits_per_byte: bits.value,
+                standard_error: bits.standard_error,
+                difference_standard_error: difference.standard_error,
+            };
+            (text.name.clone(), cell)
+        });
+        Row {
+            name: name.to_owned(),
+            kind,
+            modules: modules.to_vec(),
+            description: String::new(),
+            resident_bytes: Some(bytes),
+            tokens_per_second: Some(row.tokens_per_second),
+            cells: cells.collect(),
+        }
+    }
+}
+
+/// How often each topic's passages got their own module (candidate 0 is the base).
+fn route_facts(names: &[String], texts: &[Text], choices: &[Vec<usize>], probe: usize) -> Routing {
+    let topics = texts.iter().zip(choices).map(|(text, choices)| {
+        let own = names.iter().position(|name| *name == text.name).map_or(0, |index| index + 1);
+        TopicRouting {
+            topic: text.name.clone(),
+            passages: choices.len() as u64,
+            correct: choices.iter().filter(|&&choice| choice == own).count() as u64,
+        }
+    });
+    Routing {
+        method: format!(
+            "The base and each module read the first {probe} tokens of a passage; whichever finds them most likely is used for the whole passage. For general text the right choice is the base."
+        ),
+        topics: topics.collect(),
+    }
+}
+
+/// What base and module make of each topic's prompts, greedily.
+fn samples(request: &EvaluateRequest<'_>, model: &LoadedModel, modules: &[LoadedModule]) -> Result<Vec<Sample>> {
+    let tokenizer = &model.files.tokenizer;
+    let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
+    let mut samples = Vec::new();
+    for (topic, module) in request.topics.iter().zip(modules) {
+        let prompts = topic
+            .prompts
+            .iter()
+            .map(|prompt| {
+                let ids = tokenizer.encode(prompt.as_str(), false).map_err(refused)?;
+                Ok([&[model.start], ids.get_ids()].concat())
+            })
+            .collect::<Result<Vec<Vec<u32>>>>()?;
+        if prompts.is_empty() {
+            continue;
+        }
+        let generation = Generation {
+            max_tokens: request.evaluate.sample_tokens,
+            sampling: Sampling::greedy(),
+            seed: request.seed,
+            stop: [model.files.config.eos_token_ids.as_slice(), &[model.start]].concat(),
+        };
+        let texts = |decoder: &Decoder| -> Result<Vec<String>> {
+            let written = generate(decoder, &prompts, &generation, |_, _| ControlFlow::Continue(()))?;
+            written.iter().map(|tokens| tokenizer.decode(tokens, true).map_err(refused)).collect()
+        };
+        let (base, with_module) = (texts(&model.decoder)?, texts(&activate(&model.decoder, &[(module, 1.0)]))?);
+        for ((prompt, base_text), module_text) in topic.prompts.iter().zip(base).zip(with_module) {
+            samples.push(Sample { prompt: prompt.clone(), module: topic.name.clone(), base_text, module_text });
+        }
+    }
+    Ok(samples)
 }

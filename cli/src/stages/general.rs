@@ -2,12 +2,20 @@
 
 use std::path::Path;
 
+use lore_datasets::documents::{Documents, Origin};
+use lore_datasets::extract::{Extracted, extract};
+use lore_datasets::split::SplitSpec;
+use lore_distill::general::{Writing, write};
+use lore_model::sampling::Sampling;
 use serde_json::{Value, json};
+
+use super::prepared::write_prepared;
 
 use super::{Outcome, Stage, StageContext};
 use crate::error::{Error, Result};
 use crate::plan::estimate::{self, Estimate, Facts};
-use crate::recipe::General;
+use crate::models::load_model;
+use crate::recipe::{General, Sample};
 use crate::session::Session;
 
 /// Makes the general text.
@@ -88,6 +96,71 @@ impl Stage for GeneralStage {
 /// Samples text from the teacher (`general.sample`) or extracts it (`general.corpus`), splits it by
 /// document and writes the token files, as [`super::topic`] does. Facts: documents, tokens, bytes of each split.
 fn make_general(request: &GeneralRequest<'_>) -> Result<Outcome> {
-    let GeneralRequest { general: _, seed: _, teacher: _, source: _, folder: _, session: _ } = request;
-    Err(Error::NotWired("making general text (stages::general::make_general)"))
+    let GeneralRequest { general, seed, teacher, source, folder, session } = request;
+    let (extracted, origin) = match (&general.sample, &general.corpus, source) {
+        (Some(sample), _, _) => {
+            let texts = write_with_teacher(request, sample)?;
+            let origin = Origin {
+                topic: "general".into(),
+                source: format!("written by {} with seed {seed}", teacher.file_name().unwrap_or_default().display()),
+                license: String::new(),
+            };
+            (texts, origin)
+        }
+        (None, Some(corpus), Some(source)) => {
+            let extraction = extract("general", source, &corpus.extract, &*session.progress)?;
+            let origin = Origin {
+                topic: "general".into(),
+                source: corpus.source.to_string(),
+                license: corpus.license.clone().unwrap_or_default(),
+            };
+            (extraction.documents, origin)
+        }
+        _ => return Err(Error::Failed("`[general]` has neither `sample` nor a fetched `corpus`".into())),
+    };
+    let split = SplitSpec { validation: general.split.validation, test: general.split.test };
+    let (documents, _) = Documents::build(extracted, &origin, &split)?;
+    let prepared = write_prepared(&documents, teacher, folder, session)?;
+    Ok(Outcome {
+        summary: format!("{} texts, {} training tokens", documents.len(), prepared.tokens["train"]),
+        facts: json!({ "documents": documents.len(), "tokens": prepared.tokens, "source": origin.source }),
+        ..Outcome::default()
+    })
+}
+
+/// Texts that the teacher writes from the recipe's openings.
+fn write_with_teacher(request: &GeneralRequest<'_>, sample: &Sample) -> Result<Vec<Extracted>> {
+    let model = load_model(request.teacher, &request.session.device.device()?)?;
+    let tokenizer = &model.files.tokenizer;
+    let refused = |error| Error::Failed(format!("the teacher's tokenizer: {error}"));
+    let openings = sample
+        .openings
+        .iter()
+        .map(|opening| Ok(tokenizer.encode(opening.as_str(), false).map_err(refused)?.get_ids().to_vec()))
+        .collect::<Result<Vec<_>>>()?;
+    let mut stop = model.files.config.eos_token_ids.clone();
+    stop.push(model.start);
+    let writing = Writing {
+        tokens: request.general.tokens,
+        length: request.general.sequence_length,
+        batch: sample.batch,
+        sampling: Sampling {
+            temperature: sample.temperature as f32,
+            top_k: sample.top_k,
+            top_p: (sample.top_p < 1.0).then_some(sample.top_p as f32),
+        },
+        seed: request.seed,
+        start: model.start,
+        stop,
+    };
+    let file = request.folder.join("written.jsonl");
+    let texts = write(&model.decoder, &openings, &writing, &file, &*request.session.progress)?;
+    texts
+        .iter()
+        .map(|text| {
+            let id = format!("text-{:06}", text.index);
+            let text = tokenizer.decode(&text.tokens, true).map_err(refused)?;
+            Ok(Extracted { group: id.clone(), id, title: String::new(), text })
+        })
+        .collect()
 }

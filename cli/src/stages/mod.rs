@@ -8,6 +8,7 @@ pub mod general;
 mod hash;
 mod manifest;
 pub mod module;
+pub mod prepared;
 pub mod report;
 mod runner;
 pub mod teacher;

@@ -1,13 +1,26 @@
 //! `module:<topic>`: a LoRA module for the base, trained on a topic.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use lore_datasets::mixture::{Mixture, Part};
+use lore_datasets::split::Split;
+use lore_finetune::LoraTraining;
+use lore_model::fingerprint::Fingerprint;
+use lore_model::ops::host::values;
+use lore_model::weights::safetensors_writer::StoredType;
+use lore_modules::{Adapter, AdapterConfig, LowRank, peft};
+use lore_train::{Parameters, Run, clear_checkpoints, train};
 use serde_json::{Value, json};
+
+use super::prepared::open_tokens;
+use super::sha256_of;
 
 use super::{Outcome, Publication, Stage, StageContext};
 use crate::error::{Error, Result};
 use crate::plan::estimate::{self, Estimate, Facts};
 use crate::recipe::{Base, ModuleConfig, Recipe, Topic};
+use crate::models::load_model;
 use crate::session::Session;
 
 /// Trains one module.
@@ -28,6 +41,8 @@ pub struct ModuleRequest<'a> {
     pub seed: u64,
     /// Hugging Face repository of the base.
     pub base: &'a Path,
+    /// What the base is called.
+    pub base_name: &'a str,
     /// Folder of the stage `topic:<name>`, with its token files.
     pub topic_tokens: &'a Path,
     /// Folder of the stage `general`, with its token files.
@@ -87,6 +102,7 @@ impl Stage for ModuleStage {
             module: &self.topic.module,
             seed: self.seed,
             base: &context.input("base")?.folder.join("base"),
+            base_name: &self.base.name,
             topic_tokens: &context.input(&format!("topic:{}", self.topic.name))?.folder,
             general: &context.input("general")?.folder,
             output: &context.folder.join("module"),
@@ -99,16 +115,60 @@ impl Stage for ModuleStage {
 /// Trains the module, resuming from `working`, and writes it to `output`; removes the checkpoints at the
 /// end. Facts: parameters, bytes, steps, tokens, loss curve (or the metrics file that holds it).
 fn train_module(request: &ModuleRequest<'_>) -> Result<Outcome> {
-    let ModuleRequest {
-        topic: _,
-        module: _,
-        seed: _,
-        base: _,
-        topic_tokens: _,
-        general: _,
-        output: _,
-        working: _,
-        session: _,
-    } = request;
-    Err(Error::NotWired("training a module (stages::module::train_module)"))
+    let ModuleRequest { topic, module, seed, base, topic_tokens, general, output, working, session, .. } = request;
+    let model = load_model(base, &session.device.device()?)?;
+    let fingerprint = model.fingerprint()?;
+    let training = LoraTraining::new(model.decoder.clone(), &module.lora, *seed)
+        .map_err(Error::while_doing("`lora.targets` of the recipe"))?;
+    let mut parts =
+        vec![Part { name: topic.name.clone(), store: open_tokens(topic_tokens, Split::Train)?, weight: 1.0 - module.replay }];
+    if module.replay > 0.0 {
+        parts.push(Part { name: "general".into(), store: open_tokens(general, Split::Train)?, weight: module.replay });
+    }
+    let mixture = Mixture::new(parts, module.train.sequence_length, module.train.batch_sequences, *seed)?;
+    let stores: Vec<String> = mixture.parts().iter().map(|part| part.store.hash()).collect();
+    let run = Run {
+        config: &module.train,
+        identity: &sha256_of(&json!([module, seed, fingerprint, stores])),
+        directory: working,
+        label: &format!("module {}", topic.name),
+    };
+    let trained = train(&run, training.parameters(), &mixture, &training, &*session.progress)?;
+    let adapter = adapter(request, &trained.parameters, fingerprint);
+    peft::write(output, &adapter, StoredType::F32)?;
+    clear_checkpoints(working)?;
+    let seconds: f64 = trained.metrics.iter().map(|m| m.seconds).sum();
+    Ok(Outcome {
+        summary: format!("{:.1} million parameters", adapter.parameter_count() as f64 / 1e6),
+        facts: json!({
+            "topic": topic.name,
+            "rank": module.lora.rank,
+            "parameters": adapter.parameter_count(),
+            "curve": trained.metrics,
+            "training_seconds": seconds,
+        }),
+        ..Outcome::default()
+    })
+}
+
+/// The trained updates as a PEFT adapter.
+fn adapter(request: &ModuleRequest<'_>, parameters: &Parameters, base: Fingerprint) -> Adapter {
+    let ModuleRequest { topic, module, .. } = request;
+    let mut config = AdapterConfig::uniform(module.lora.rank, module.lora.alpha);
+    let mut updates = BTreeMap::new();
+    for (name, a) in parameters.iter() {
+        let Some(path) = name.strip_suffix(".lora_A") else { continue };
+        let b = parameters.get(&format!("{path}.lora_B")).expect("A and B are made together");
+        let ([rank, in_features], [out_features, _]) = (a.dims(), b.dims());
+        let update = LowRank { a: values(a), b: values(b), rank, in_features, out_features, scale: config.scale_of(path) };
+        updates.insert(path.to_owned(), update);
+    }
+    config.base_model_name_or_path = Some(request.base_name.to_owned());
+    let metadata = [
+        ("topic", Some(&topic.name)),
+        ("license", topic.license.as_ref()),
+        ("attribution", topic.attribution.as_ref()),
+    ];
+    let metadata = metadata.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.clone()))).collect();
+    Adapter { config, updates, base: Some(base), metadata }
 }

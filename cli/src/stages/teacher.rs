@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use lore_model::files::ModelFiles;
+use lore_model::weights::check::check_finite;
 use serde_json::{Value, json};
 
 use super::{Outcome, Stage, StageContext};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::estimate::{self, Estimate, Facts};
 use crate::recipe::Teacher;
 use crate::session::Session;
@@ -53,6 +55,14 @@ impl Stage for TeacherStage {
 
 /// Opens the model at `path`, checks every tensor, and writes what later stages want ready into `folder`.
 /// Returns the facts the report shows: parameters, blocks, width, vocabulary, bytes, fingerprint.
-fn inspect_teacher(_path: &Path, _folder: &Path, _session: &Session) -> Result<Value> {
-    Err(Error::NotWired("checking the teacher (stages::teacher::inspect_teacher)"))
+fn inspect_teacher(path: &Path, _folder: &Path, _session: &Session) -> Result<Value> {
+    let files = ModelFiles::open(path)?;
+    check_finite(&files.config, &*files.weights)?;
+    let disk: u64 = lore_datasets::fetch::files_of(path)?.iter().filter_map(|f| std::fs::metadata(f).ok()).map(|m| m.len()).sum();
+    Ok(json!({
+        "parameters": files.config.parameter_count(),
+        "layers": files.config.num_hidden_layers,
+        "vocabulary": files.config.vocab_size,
+        "disk_bytes": disk,
+    }))
 }

@@ -2,10 +2,15 @@
 
 use std::path::Path;
 
+use lore_datasets::documents::{Documents, Origin};
+use lore_datasets::extract::extract;
+use lore_datasets::split::SplitSpec;
 use serde_json::{Value, json};
 
+use super::prepared::write_prepared;
+
 use super::{Outcome, Stage, StageContext};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::estimate::{self, Estimate, Facts};
 use crate::recipe::Topic;
 
@@ -68,6 +73,23 @@ impl Stage for TopicStage {
 /// Extracts documents, splits them by document, tokenises each split and writes the token files.
 /// Facts: documents, tokens and bytes of each split.
 fn prepare_topic(request: &TopicRequest<'_>) -> Result<Outcome> {
-    let TopicRequest { topic: _, source: _, teacher: _, folder: _, session: _ } = request;
-    Err(Error::NotWired("preparing a topic (stages::topic::prepare_topic)"))
+    let TopicRequest { topic, source, teacher, folder, session } = request;
+    let extraction = extract(&topic.name, source, &topic.extract, &*session.progress)?;
+    let origin = Origin {
+        topic: topic.name.clone(),
+        source: topic.source.to_string(),
+        license: topic.license.clone().unwrap_or_default(),
+    };
+    let split = SplitSpec { validation: topic.split.validation, test: topic.split.test };
+    let (documents, cleaning) = Documents::build(extraction.documents, &origin, &split)?;
+    let prepared = write_prepared(&documents, teacher, folder, session)?;
+    Ok(Outcome {
+        summary: format!("{} documents, {} training tokens", documents.len(), prepared.tokens["train"]),
+        facts: json!({
+            "documents": documents.len(),
+            "tokens": prepared.tokens,
+            "duplicates": cleaning.duplicates,
+        }),
+        ..Outcome::default()
+    })
 }

@@ -1,0 +1,29 @@
+//! What the machine is and how much memory this process used.
+
+use std::fs;
+
+use lore_eval::report::Machine;
+
+/// Most bytes this process has had resident, where the system tells.
+pub fn peak_resident() -> Option<u64> {
+    field(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
+/// The machine, for the report.
+pub fn machine(device: &str) -> Machine {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':')).map(|(_, name)| name.trim());
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    Machine {
+        cpu: model.unwrap_or("unknown").to_owned(),
+        threads: rayon::current_num_threads(),
+        memory_bytes: field(&memory, "MemTotal:").unwrap_or_default(),
+        device: device.to_owned(),
+    }
+}
+
+/// A field in kilobytes, as the system prints it, in bytes.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}

@@ -1,0 +1,73 @@
+//! Models and modules on the chosen device.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use lore_model::Decoder;
+use lore_model::files::ModelFiles;
+use lore_model::fingerprint::Fingerprint;
+use lore_modules::{LoadedModule, activate, peft};
+
+use crate::error::{Error, Result};
+use crate::location::WeightedModule;
+
+/// A model, ready to run, and the files it came from.
+pub struct LoadedModel {
+    /// Configuration, tokenizer, weights on disk.
+    pub files: ModelFiles,
+    /// Weights on the device.
+    pub decoder: Decoder,
+    /// The token that begins a text.
+    pub start: u32,
+}
+
+/// Loads a Hugging Face folder or a GGUF file.
+///
+/// # Errors
+/// Whatever is wrong with its files.
+pub fn load_model(path: &Path, device: &Device) -> Result<LoadedModel> {
+    let files = ModelFiles::open(path)?;
+    let decoder = Decoder::load(&files.config, &*files.weights, device)?;
+    let start = files.document_start();
+    Ok(LoadedModel { files, decoder, start })
+}
+
+impl LoadedModel {
+    /// What an empty context stands for, as in lm-evaluation-harness: the configuration's first token,
+    /// else its end token.
+    pub fn prefix(&self) -> u32 {
+        let config = &self.files.config;
+        config.bos_token_id.or(config.eos_token_ids.first().copied()).unwrap_or(self.start)
+    }
+
+    /// Identity of the model, computed from its weights.
+    ///
+    /// # Errors
+    /// When the weights cannot be read.
+    pub fn fingerprint(&self) -> Result<Fingerprint> {
+        Ok(Fingerprint::of(&self.files.config, &*self.files.weights, &self.files.tokenizer)?)
+    }
+
+    /// The model with modules active; each must have been trained on it.
+    ///
+    /// # Errors
+    /// A module that cannot be read or belongs to another base.
+    pub fn with_modules(&self, modules: &[WeightedModule]) -> Result<Decoder> {
+        if modules.is_empty() {
+            return Ok(self.decoder.clone());
+        }
+        let fingerprint = self.fingerprint()?;
+        let device = self.decoder.embedding.device();
+        let mut loaded = Vec::new();
+        for module in modules {
+            let adapter = peft::read(&module.path)?;
+            adapter.check_base(&self.files.config, &fingerprint, false).map_err(Error::while_doing(format!(
+                "module {}",
+                module.path.display()
+            )))?;
+            loaded.push((LoadedModule::new(&adapter, &device), module.weight));
+        }
+        let weighted: Vec<(&LoadedModule, f32)> = loaded.iter().map(|(module, weight)| (module, *weight)).collect();
+        Ok(activate(&self.decoder, &weighted))
+    }
+}
