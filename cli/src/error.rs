@@ -96,18 +96,32 @@ impl Error {
     }
 }
 
+/// Said of a full disk.
+const OTHER_DISK: &str =
+    ". Free some space, or use another disk: --runs-dir for what a run writes, --cache-dir or LORE_CACHE for downloads";
+
 /// The error and its causes in one paragraph. A cause that its consequence already tells is left out.
-pub fn chain(error: &dyn StdError) -> String {
+pub fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
+    let mut full = is_full_disk(error);
     let mut cause = error.source();
     while let Some(error) = cause {
+        full |= is_full_disk(error);
         let next = error.to_string();
         if !text.contains(&next) {
             write!(text, ": {next}").expect("a String takes all text");
         }
         cause = error.source();
     }
+    if full {
+        text.push_str(OTHER_DISK);
+    }
     text
+}
+
+fn is_full_disk(error: &(dyn StdError + 'static)) -> bool {
+    let system = error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::StorageFull);
+    system || matches!(error.downcast_ref(), Some(lore_datasets::Error::NoSpace { .. }))
 }
 
 #[cfg(test)]
@@ -121,7 +135,7 @@ mod tests {
         let error = Error::Stage { stage: "base".into(), source: Box::new(inner) };
         assert_eq!(
             chain(&error),
-            "stage `base` failed; what it finished is kept, and the same command goes on from there: runs/a: disk full"
+            format!("stage `base` failed; what it finished is kept, and the same command goes on from there: runs/a: disk full{OTHER_DISK}")
         );
         assert_eq!(error.exit_code(), 1);
         assert_eq!(Error::Usage(String::new()).exit_code(), 2);

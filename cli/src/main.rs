@@ -45,6 +45,7 @@ enum Command {
     Score(commands::score::ScoreArguments),
     Convert(commands::convert::ConvertArguments),
     Doctor(commands::doctor::DoctorArguments),
+    Bench(commands::bench::BenchArguments),
 }
 
 fn main() -> ExitCode {
@@ -83,6 +84,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::Run(arguments) => commands::run::run(arguments, &session),
         Command::Fetch(arguments) => commands::fetch::fetch(arguments, &session),
+        Command::Bench(arguments) => commands::bench::bench(arguments, &session),
         Command::Generate(arguments) => commands::generate::run(arguments, &session),
         Command::Score(arguments) => commands::score::score(arguments, &session),
         Command::Convert(arguments) => commands::convert::convert(arguments, &session),

@@ -40,6 +40,19 @@ impl LoadedModel {
         config.bos_token_id.or(config.eos_token_ids.first().copied()).unwrap_or(self.start)
     }
 
+    /// Checks that a sequence of `tokens` tokens, the one that begins a text included, fits the model's
+    /// positions; `what` names it.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_length(&self, what: &str, tokens: usize) -> Result<()> {
+        let limit = self.decoder.max_positions();
+        if tokens <= limit {
+            return Ok(());
+        }
+        Err(Error::Failed(format!("{what} makes sequences of {tokens} tokens, but the model has only {limit} positions; make it shorter")))
+    }
+
     /// Identity of the model, computed from its weights.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 
 use polars::prelude::{
@@ -224,13 +225,16 @@ impl Documents {
             .filter(|p| !p.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
-        ParquetWriter::new(file.as_file_mut())
+        // In memory first: Parquet's errors do not tell a full disk from anything else.
+        let mut bytes = Vec::new();
+        ParquetWriter::new(&mut bytes)
             .finish(&mut self.frame.clone())
             .map_err(|e| Error::Documents {
                 path: path.to_owned(),
                 problem: format!("it cannot be written: {e}"),
             })?;
+        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
+        file.write_all(&bytes).map_err(|e| Error::io(path, e))?;
         file.as_file().sync_all().map_err(|e| Error::io(path, e))?;
         file.persist(path).map_err(|e| Error::io(path, e.error))?;
         Ok(())

@@ -20,7 +20,7 @@ pub enum Error {
     },
 
     /// The disk holding `path` is full.
-    #[error("no space left on the disk holding {}{}. Free some space, or put the cache on another disk by setting LORE_CACHE to a folder there", path.display(), space_detail(*needed, *available))]
+    #[error("no space left on the disk holding {}{}; free some space there, or write to another disk", path.display(), space_detail(*needed, *available))]
     NoSpace {
         /// The file being written.
         path: PathBuf,

@@ -1,7 +1,8 @@
 //! General English that the teacher writes.
 //!
-//! Each text continues one of the given openings, drawn with its own random stream, so that the texts do
-//! not depend on how many are written together and an interrupted run goes on where it stopped.
+//! Each text continues one of the given openings, drawn with its own random stream. The texts follow from
+//! the teacher, the openings and [`Writing`], its batch size included; an interrupted run goes on where it
+//! stopped, to the same texts.
 
 use lore_datasets::progress::{Progress, Unit};
 use lore_model::Decoder;

@@ -5,7 +5,8 @@ use tokenizers::Tokenizer;
 
 /// Tokens of `context` and `continuation` the way lm-evaluation-harness (`_encode_pair`) splits them:
 /// spaces at the end of the context move to the continuation, both are encoded together, and the
-/// context's part is as long as its own encoding. An empty context is the `start` token.
+/// context's part is as long as its own encoding. An empty context is the `start` token, which is then put
+/// neither before the continuation by the tokenizer nor scored where the continuation begins with it.
 ///
 /// # Errors
 /// Text that the tokenizer refuses.
@@ -17,7 +18,9 @@ pub fn token_request(
 ) -> tokenizers::Result<TokenRequest> {
     let encode = |text: &str| Ok::<_, tokenizers::Error>(tokenizer.encode(text, true)?.get_ids().to_vec());
     if context.is_empty() {
-        return Ok(TokenRequest { context: vec![start], continuation: encode(continuation)? });
+        let ids = tokenizer.encode(continuation, false)?.get_ids().to_vec();
+        let continuation = ids.strip_prefix(&[start]).unwrap_or(&ids).to_vec();
+        return Ok(TokenRequest { context: vec![start], continuation });
     }
     let kept = context.trim_end();
     // A context of nothing but white space is left as it is: there would be nothing to encode.

@@ -5,6 +5,7 @@ use lore_model::Decoder;
 use lore_model::ops::head::log_likelihoods;
 use lore_model::ops::host::{HostMatrix, matrix};
 use lore_model::ops::sequences::Sequences;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Rows computed at once.
@@ -75,47 +76,92 @@ pub fn score(
             return Err(Error::TooLong { index, length, limit });
         }
     }
-    // Long ones first, so that batches are filled evenly; the order of results is kept.
-    let mut order: Vec<usize> = (0..requests.len()).collect();
-    order.sort_by_key(|&i| std::cmp::Reverse(requests[i].context.len() + requests[i].continuation.len()));
     let mut results = vec![TokenScores { log_likelihoods: vec![], greedy: vec![] }; requests.len()];
-    let mut rest = order.as_slice();
+    let groups = groups(requests);
+    let mut rest = groups.as_slice();
     while !rest.is_empty() {
         let mut rows = 0;
-        let fitting = rest.iter().take_while(|&&i| {
-            rows += requests[i].context.len() + requests[i].continuation.len() - 1;
+        let fitting = rest.iter().take_while(|group| {
+            rows += group.rows(requests);
             rows <= BATCH_ROWS
         });
         let (batch, after) = rest.split_at(fitting.count().max(1));
         rest = after;
-        on_done(score_batch(decoder, requests, batch, &mut results));
+        score_batch(decoder, requests, batch, &mut results);
+        on_done(batch.iter().map(|group| group.tokens(requests)).sum());
     }
     Ok(results)
 }
 
-fn score_batch(decoder: &Decoder, requests: &[TokenRequest], batch: &[usize], results: &mut [TokenScores]) -> usize {
-    let (mut tokens, mut lengths, mut wanted, mut labels) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for &i in batch {
-        let TokenRequest { context, continuation } = &requests[i];
-        // The row of a token predicts the next one; the last token predicts nothing that is asked for.
-        let all = context.iter().chain(continuation).copied();
-        let length = (context.len() + continuation.len()).saturating_sub(1);
-        if !continuation.is_empty() {
-            wanted.extend(tokens.len() + context.len() - 1..tokens.len() + length);
-        }
-        tokens.extend(all.take(length));
-        lengths.push(length);
-        labels.extend_from_slice(continuation);
+/// Requests with the same context, which is computed once for all of them.
+struct Group {
+    members: Vec<usize>,
+}
+
+impl Group {
+    fn rows(&self, requests: &[TokenRequest]) -> usize {
+        let own = |&i: &usize| requests[i].continuation.len().saturating_sub(1);
+        requests[self.members[0]].context.len() + self.members.iter().map(own).sum::<usize>()
     }
-    let count = tokens.len();
-    let hidden = decoder.hidden(Arc::new(tokens), Arc::new(Sequences::whole(&lengths)));
+
+    /// Tokens of all members, however they were computed.
+    fn tokens(&self, requests: &[TokenRequest]) -> usize {
+        self.members.iter().map(|&i| requests[i].context.len() + requests[i].continuation.len() - 1).sum()
+    }
+}
+
+/// Groups in the order of their size, largest first, so that batches fill evenly.
+fn groups(requests: &[TokenRequest]) -> Vec<Group> {
+    let mut by_context: BTreeMap<&[u32], Vec<usize>> = BTreeMap::new();
+    for (index, request) in requests.iter().enumerate() {
+        by_context.entry(&request.context).or_default().push(index);
+    }
+    let mut groups: Vec<Group> = Vec::new();
+    for (context, members) in by_context {
+        let mut rows = usize::MAX;
+        for index in members {
+            let own = requests[index].continuation.len().saturating_sub(1);
+            // A group that would not fit into one batch is continued by another with its own context rows.
+            if rows.saturating_add(own) > BATCH_ROWS {
+                groups.push(Group { members: Vec::new() });
+                rows = context.len();
+            }
+            rows += own;
+            groups.last_mut().expect("pushed at the first member").members.push(index);
+        }
+    }
+    groups.sort_by_key(|group| (std::cmp::Reverse(group.rows(requests)), group.members[0]));
+    groups
+}
+
+fn score_batch(decoder: &Decoder, requests: &[TokenRequest], batch: &[Group], results: &mut [TokenScores]) {
+    let (mut tokens, mut parts, mut wanted, mut labels) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for group in batch {
+        let context = &requests[group.members[0]].context;
+        let parent = parts.len();
+        // The row of a token predicts the next one; the last token predicts nothing that is asked for.
+        tokens.extend_from_slice(context);
+        parts.push((context.len(), None));
+        let last_of_context = tokens.len() - 1;
+        for &i in &group.members {
+            let continuation = &requests[i].continuation;
+            let Some((_, predicted_from)) = continuation.split_last() else { continue };
+            wanted.push(last_of_context);
+            wanted.extend(tokens.len()..tokens.len() + predicted_from.len());
+            labels.extend_from_slice(continuation);
+            if !predicted_from.is_empty() {
+                tokens.extend_from_slice(predicted_from);
+                parts.push((predicted_from.len(), Some(parent)));
+            }
+        }
+    }
+    let hidden = decoder.hidden(Arc::new(tokens), Arc::new(Sequences::branching(&parts)));
     let scores = log_likelihoods(&pick_rows(&hidden, &wanted), &decoder.head(), &labels);
     let mut scores = scores.into_iter();
-    for &i in batch {
+    for &i in batch.iter().flat_map(|group| &group.members) {
         let (log_likelihoods, greedy) = scores.by_ref().take(requests[i].continuation.len()).unzip();
         results[i] = TokenScores { log_likelihoods, greedy };
     }
-    count
 }
 
 fn pick_rows(hidden: &Tensor<2>, rows: &[usize]) -> Tensor<2> {

@@ -12,11 +12,14 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// Projections that get an update, by the last part of their name.
     pub targets: Vec<String>,
+    /// Weights the module is trained at: each step draws one of them. A module that will share a total weight
+    /// with others should know smaller weights than 1, or it is at its best only alone.
+    pub weights: Vec<f64>,
 }
 
 impl Default for LoraConfig {
     fn default() -> Self {
         let all = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
-        Self { rank: 16, alpha: 16.0, targets: all.map(String::from).to_vec() }
+        Self { rank: 16, alpha: 16.0, targets: all.map(String::from).to_vec(), weights: vec![1.0] }
     }
 }

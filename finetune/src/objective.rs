@@ -26,6 +26,8 @@ pub enum Error {
 pub struct LoraTraining {
     base: Decoder,
     scale: f32,
+    weights: Vec<f64>,
+    seed: u64,
     initial: Parameters,
 }
 
@@ -60,7 +62,7 @@ impl LoraTraining {
             }
         }
         let scale = (config.alpha / config.rank as f64) as f32;
-        Ok(Self { base, scale, initial: Parameters::new(tensors) })
+        Ok(Self { base, scale, weights: config.weights.clone(), seed, initial: Parameters::new(tensors) })
     }
 
     /// The fresh updates.
@@ -68,24 +70,31 @@ impl LoraTraining {
         self.initial.clone()
     }
 
-    /// The base with updates taken from `get` by parameter name.
-    fn adapted(&self, get: impl Fn(&str) -> Option<Tensor<2>>) -> Decoder {
+    /// The base with weighted updates taken from `get` by parameter name.
+    fn adapted(&self, weight: f64, get: impl Fn(&str) -> Option<Tensor<2>>) -> Decoder {
+        let scale = (f64::from(self.scale) * weight) as f32;
         self.base.with_updates(|path| {
             let a = get(&format!("{path}.lora_A"))?;
             let b = get(&format!("{path}.lora_B"))?;
-            Some(LowRank { a, b, scale: self.scale })
+            Some(LowRank { a, b, scale })
         })
+    }
+
+    /// The weight of a step: a function of seed and step, so that a resumed run draws the same.
+    fn weight(&self, step: u64) -> f64 {
+        let drawn = Random::new(self.seed ^ 0x77_65_69_67, step).bits();
+        self.weights.get((drawn % self.weights.len().max(1) as u64) as usize).copied().unwrap_or(1.0)
     }
 
     /// The base with trained updates.
     pub fn model(&self, parameters: &Parameters) -> Decoder {
-        self.adapted(|name| parameters.get(name).cloned())
+        self.adapted(1.0, |name| parameters.get(name).cloned())
     }
 }
 
 impl Objective for LoraTraining {
     fn loss(&self, parameters: &Tracked, micro: &Micro) -> (Tensor<2>, Figures) {
-        let model = self.adapted(|name| parameters.get(name));
+        let model = self.adapted(self.weight(micro.step), |name| parameters.get(name));
         let hidden = model.hidden(micro.tokens.clone(), micro.sequences.clone());
         head_loss(hidden, model.head(), Target::Labels(micro.targets.clone()), micro.weights.clone())
     }

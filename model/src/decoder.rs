@@ -215,8 +215,10 @@ impl Decoder {
         Ok(hidden)
     }
 
-    /// An empty cache for `slots` sequences of up to `capacity` tokens.
+    /// An empty cache for `slots` sequences of up to `capacity` tokens, or [`Decoder::max_positions`] if that
+    /// is less.
     pub fn cache(&self, slots: usize, capacity: usize) -> KvCache {
+        let capacity = capacity.min(self.max_positions());
         let width = self.config.num_key_value_heads * self.config.head_dim;
         KvCache::new(self.blocks.len(), slots, capacity, width, &self.embedding.device())
     }

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::ops::head::logits;
 use crate::ops::host::values;
 use crate::sampling::{Random, Sampling};
+use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -47,6 +48,9 @@ pub fn generate(
     let mut pending: Vec<Vec<u32>> = prompts.to_vec();
     let width = decoder.config.hidden_size;
     for _ in 0..generation.max_tokens {
+        if active.is_empty() {
+            break;
+        }
         let lengths: Vec<usize> = active.iter().map(|&i| pending[i].len()).collect();
         let tokens: Vec<u32> = active.iter().flat_map(|&i| pending[i].iter().copied()).collect();
         let hidden = decoder.advance(Arc::new(tokens), &active, &lengths, &mut cache)?;
@@ -62,10 +66,17 @@ pub fn generate(
         let last = crate::ops::host::matrix(last, active.len(), width, &decoder.embedding.device());
         let scores = values(&logits(last, decoder.head()));
         let vocabulary = scores.len() / active.len();
+        let drawn: Vec<(u32, Random)> = scores
+            .par_chunks(vocabulary)
+            .zip(&active)
+            .map(|(row, &i)| {
+                let mut stream = streams[i].clone();
+                (generation.sampling.draw(row, &mut stream), stream)
+            })
+            .collect();
         let mut still_active = Vec::with_capacity(active.len());
-        for (row, &i) in active.iter().enumerate() {
-            let row = &scores[row * vocabulary..(row + 1) * vocabulary];
-            let token = generation.sampling.draw(row, &mut streams[i]);
+        for (&i, (token, stream)) in active.iter().zip(drawn) {
+            streams[i] = stream;
             if generation.stop.contains(&token) {
                 continue;
             }
@@ -77,9 +88,6 @@ pub fn generate(
             still_active.push(i);
         }
         active = still_active;
-        if active.is_empty() {
-            break;
-        }
     }
     Ok(results)
 }

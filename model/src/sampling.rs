@@ -1,5 +1,8 @@
 //! Choosing the next token from logits.
 
+use crate::cpu::exp::exp;
+use crate::cpu::vectorised;
+
 /// How tokens are drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
@@ -23,11 +26,13 @@ impl Sampling {
             return arg_max(logits);
         }
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weight = |logit: f32| f64::from((logit - max) / self.temperature).exp();
         if self.top_k.is_none() && self.top_p.is_none_or(|p| p >= 1.0) {
-            let weights: Vec<f64> = logits.iter().map(|&logit| weight(logit)).collect();
-            return pick(weights.iter().copied().enumerate(), weights.iter().sum(), random);
+            let mut weights = vec![0.0; logits.len()];
+            scaled_exponentials(&mut weights, logits, max, 1.0 / self.temperature);
+            let total = weights.iter().map(|&weight| f64::from(weight)).sum();
+            return pick(weights.iter().map(|&weight| f64::from(weight)).enumerate(), total, random);
         }
+        let weight = |logit: f32| f64::from((logit - max) / self.temperature).exp();
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
         let by_logit = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
         let kept = self.top_k.unwrap_or(order.len()).clamp(1, order.len());
@@ -48,6 +53,15 @@ impl Sampling {
         }
         let total = weights.iter().sum();
         pick(order.iter().map(|&token| token as usize).zip(weights), total, random)
+    }
+}
+
+vectorised! {
+    /// `e^((logit − max) · inverse_temperature)` of every logit.
+    fn scaled_exponentials(out: &mut [f32], logits: &[f32], max: f32, inverse_temperature: f32) {
+        for (out, logit) in out.iter_mut().zip(logits) {
+            *out = exp((logit - max) * inverse_temperature);
+        }
     }
 }
 

@@ -44,8 +44,8 @@ pub enum Error {
     },
     /// The module was trained on another base, or does not say on which.
     #[error(
-        "the module was trained on {}, and this base is {found}; use the base it was trained on, or allow the \
-         mismatch explicitly, knowing that its effect on another base is unmeasured",
+        "the module was trained on {}, and this base is {found}; use the base it was trained on: \
+         the module's effect on another is not what was measured",
         trained_on.as_ref().map_or_else(|| "a base it does not name".to_owned(), Fingerprint::to_string)
     )]
     OtherBase {

@@ -24,13 +24,18 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
-    /// The loss stopped being a number.
-    #[error("the loss is {loss} at step {step}; lower the learning rate (now at most {learning_rate})")]
+    /// The loss or its gradient stopped being a number.
+    #[error(
+        "training diverged: at step {step} the loss is {loss} and the norm of its gradient {gradient_norm}; \
+         lower the learning rate (now at most {learning_rate})"
+    )]
     Diverged {
         /// The step.
         step: u64,
         /// The loss found.
         loss: f64,
+        /// The global norm of the gradient.
+        gradient_norm: f64,
         /// The configured peak learning rate.
         learning_rate: f64,
     },

@@ -42,13 +42,23 @@ impl MetricsFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(Error::io("read", path)(error)),
         };
-        let kept: Vec<StepMetrics> =
-            text.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(|m: &StepMetrics| m.step <= step).collect();
+        let mut kept: Vec<StepMetrics> = Vec::new();
         let mut lines = String::new();
-        for metrics in &kept {
-            lines.push_str(&line(metrics));
+        for line in text.lines() {
+            if let Ok(metrics) = serde_json::from_str::<StepMetrics>(line)
+                && metrics.step <= step
+            {
+                kept.push(metrics);
+                // As it was written: reading a number and writing it again may change its last digit.
+                lines.push_str(line);
+                lines.push('\n');
+            }
         }
-        std::fs::write(path, lines).map_err(Error::io("write", path))?;
+        let folder = path.parent().expect("a file inside the run's folder");
+        tempfile::NamedTempFile::new_in(folder)
+            .and_then(|mut file| file.write_all(lines.as_bytes()).map(|()| file))
+            .and_then(|file| file.persist(path).map_err(|error| error.error))
+            .map_err(Error::io("write", path))?;
         let file = OpenOptions::new().append(true).open(path).map_err(Error::io("open", path))?;
         Ok((Self { path: path.to_owned(), file }, kept))
     }

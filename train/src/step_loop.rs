@@ -19,6 +19,8 @@ use std::time::Instant;
 /// A part of a batch that is computed at once.
 #[derive(Clone, Debug)]
 pub struct Micro {
+    /// The step it belongs to, from 0.
+    pub step: u64,
     /// Token ids, `[rows]`.
     pub tokens: Arc<Vec<u32>>,
     /// Where each sequence is.
@@ -90,12 +92,13 @@ pub fn train(
         let start = Instant::now();
         let step = position.step;
         let batch = mixture.batch(step);
-        let (gradients, figures) = gradients(&parameters, &batch, config.accumulate, objective)
+        let (gradients, figures) = gradients(&parameters, step, &batch, config.accumulate, objective)
             .ok_or(Error::EmptyBatch { step })?;
-        if !figures.loss.is_finite() {
-            return Err(Error::Diverged { step, loss: figures.loss, learning_rate: config.learning_rate });
-        }
         let norm = global_norm(gradients.values());
+        if !(figures.loss.is_finite() && norm.is_finite()) {
+            let learning_rate = config.learning_rate;
+            return Err(Error::Diverged { step, loss: figures.loss, gradient_norm: norm, learning_rate });
+        }
         let scale = config.clip_norm.map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0));
         let rate = learning_rate(config, step);
         optimiser.step(&mut parameters, gradients, config, rate, scale);
@@ -131,10 +134,11 @@ pub fn clear_checkpoints(directory: &Path) -> Result<(), Error> {
     checkpoint::clear(directory)
 }
 
-/// The gradient of the mean loss over a batch, by parameter name, and the means of its figures;
+/// The gradient of the mean loss over a step's batch, by parameter name, and the means of its figures;
 /// `None` when nothing in the batch counts. The number of parts changes neither.
 pub fn gradients(
     parameters: &Parameters,
+    step: u64,
     batch: &Batch,
     parts: usize,
     objective: &dyn Objective,
@@ -147,7 +151,7 @@ pub fn gradients(
     let weights: Vec<f32> = mask.iter().map(|&m| (f64::from(m) / counted) as f32).collect();
     let mut sums = BTreeMap::<String, Tensor<2>>::new();
     let mut figures = Figures::default();
-    for micro in split(batch, &weights, parts) {
+    for micro in split(step, batch, &weights, parts) {
         let tracked = parameters.track();
         let (loss, part) = objective.loss(&tracked, &micro);
         figures.add(part);
@@ -166,7 +170,7 @@ pub fn gradients(
 }
 
 /// Cuts a batch between sequences into about equal parts.
-fn split(batch: &Batch, weights: &[f32], parts: usize) -> Vec<Micro> {
+fn split(step: u64, batch: &Batch, weights: &[f32], parts: usize) -> Vec<Micro> {
     let wanted = batch.tokens.len().div_ceil(parts.max(1));
     let mut micros = Vec::new();
     let (mut start, mut end) = (0, 0);
@@ -176,6 +180,7 @@ fn split(batch: &Batch, weights: &[f32], parts: usize) -> Vec<Micro> {
         end += length;
         if end - start >= wanted || index + 1 == batch.lengths.len() {
             micros.push(Micro {
+                step,
                 tokens: Arc::new(batch.tokens[start..end].to_vec()),
                 sequences: Arc::new(Sequences::whole(&lengths)),
                 targets: Arc::new(batch.targets[start..end].to_vec()),

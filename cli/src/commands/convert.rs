@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use lore_model::files::ModelFiles;
 use lore_model::save::{Repository, SHARD_BYTES, save_repository};
+use lore_model::weights::check::check_finite;
 use lore_model::weights::safetensors_writer::StoredType;
 
 use crate::error::{Error, Result};
@@ -71,6 +72,7 @@ pub fn convert(arguments: &ConvertArguments, session: &Session) -> Result<()> {
 /// Opens the model, checks it, and writes it as a Hugging Face repository, whole or not at all.
 fn write_repository(request: &ConvertRequest, session: &Session) -> Result<()> {
     let files = ModelFiles::open(&request.source)?;
+    check_finite(&files.config, &*files.weights)?;
     let repository = Repository {
         config: &files.config,
         tokenizer: &files.tokenizer,

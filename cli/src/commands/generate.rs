@@ -111,6 +111,7 @@ fn write_continuation(request: &GenerateRequest, _session: &Session) -> Result<(
     let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
     let prompt = tokenizer.encode(request.prompt.as_str(), false).map_err(refused)?;
     let prompt = [&[model.start], prompt.get_ids()].concat();
+    model.check_length("the prompt with `--max-tokens`", prompt.len() + request.max_tokens)?;
     let generation = Generation {
         max_tokens: request.max_tokens,
         sampling: Sampling { temperature: request.temperature as f32, top_k: request.top_k, top_p: request.top_p.map(|p| p as f32) },

@@ -55,6 +55,8 @@ pub struct ScoreRequest {
 /// A context and what may follow it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
+    /// Where it stands in the input, from 1.
+    pub line: usize,
     /// What is given.
     pub context: String,
     /// What is scored; not empty.
@@ -77,6 +79,7 @@ pub struct Scored {
 /// # Errors
 /// Every line of the input that is not an item, at once; or what fails later.
 pub fn score(arguments: &ScoreArguments, session: &Session) -> Result<()> {
+    check_output(&arguments.output)?;
     let lines = read_lines(&arguments.input)?;
     let request = ScoreRequest {
         base: arguments.base.resolve(session)?,
@@ -84,14 +87,14 @@ pub fn score(arguments: &ScoreArguments, session: &Session) -> Result<()> {
         items: lines.iter().map(|(_, item)| item.clone()).collect(),
         device: session.device,
     };
-    let scores = score_items(&request, session)?;
+    let scores = score_items(&request, &arguments.input, session)?;
     write_lines(&arguments.output, lines, &scores)?;
     session.progress.note(&format!("{} items scored: {}", scores.len(), arguments.output.display()));
     Ok(())
 }
 
 /// Scores every item as lm-evaluation-harness splits them; one score for each, in order.
-fn score_items(request: &ScoreRequest, session: &Session) -> Result<Vec<Scored>> {
+fn score_items(request: &ScoreRequest, input: &Path, session: &Session) -> Result<Vec<Scored>> {
     let model = load_model(&request.base, &request.device.device()?)?;
     let decoder = model.with_modules(&request.modules)?;
     let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
@@ -102,6 +105,12 @@ fn score_items(request: &ScoreRequest, session: &Session) -> Result<Vec<Scored>>
             token_request(&model.files.tokenizer, model.prefix(), &item.context, &item.continuation).map_err(refused)
         })
         .collect::<Result<Vec<_>>>()?;
+    let limit = decoder.max_positions();
+    let lengths = requests.iter().map(|request| request.context.len() + request.continuation.len());
+    let problems = request.items.iter().zip(lengths).filter(|(_, length)| *length > limit).map(|(item, length)| {
+        format!("line {}: {length} tokens, but the model has only {limit} positions; shorten the context", item.line)
+    });
+    refuse(input, problems.collect())?;
     let total: usize = requests.iter().map(|r| r.context.len() + r.continuation.len() - 1).sum();
     let mut task = session.progress.task("score", Some(total as u64), Unit::Tokens);
     let scores = lore_eval::score::score(&decoder, &requests, |tokens| task.advance(tokens as u64))?;
@@ -121,17 +130,23 @@ fn read_lines(path: &Path) -> Result<Vec<(Map<String, Value>, Item)>> {
         Error::Failed(format!("{}: not UTF-8 text (byte {byte})", path.display()))
     })?;
     let (mut lines, mut problems) = (Vec::new(), Vec::new());
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        match read_line(line) {
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+        match read_line(number, line) {
             Ok(item) => lines.push(item),
-            Err(problem) => problems.push(format!("line {}: {problem}", index + 1)),
+            Err(problem) => problems.push(format!("line {number}: {problem}")),
         }
     }
     if problems.is_empty() && lines.is_empty() {
         problems.push("no line to score".into());
     }
+    refuse(path, problems)?;
+    Ok(lines)
+}
+
+/// Fails with the first problems of a file and the number of the others, if there are any.
+fn refuse(path: &Path, mut problems: Vec<String>) -> Result<()> {
     if problems.is_empty() {
-        return Ok(lines);
+        return Ok(());
     }
     let more = problems.len().saturating_sub(LISTED);
     problems.truncate(LISTED);
@@ -139,14 +154,30 @@ fn read_lines(path: &Path) -> Result<Vec<(Map<String, Value>, Item)>> {
     Err(Error::Failed(format!("{}: {}{more}", path.display(), problems.join("; "))))
 }
 
-fn read_line(line: &str) -> Result<(Map<String, Value>, Item), String> {
+/// Finds out before anything is computed that the scores could not be written.
+fn check_output(path: &Path) -> Result<()> {
+    let problem = if path.is_dir() {
+        "is a directory; name a file".to_owned()
+    } else if folder_of(path).is_dir() {
+        return Ok(());
+    } else {
+        format!("the directory {} does not exist; create it first", folder_of(path).display())
+    };
+    Err(Error::Usage(format!("--output {}: {problem}", path.display())))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn read_line(number: usize, line: &str) -> Result<(Map<String, Value>, Item), String> {
     let object: Map<String, Value> = serde_json::from_str(line).map_err(|error| format!("not a JSON object ({error})"))?;
     let text = |key: &str| match object.get(key) {
         Some(Value::String(text)) => Ok(text.clone()),
         Some(_) => Err(format!("`{key}` is not text")),
         None => Err(format!("`{key}` is missing")),
     };
-    let item = Item { context: text("context")?, continuation: text("continuation")? };
+    let item = Item { line: number, context: text("context")?, continuation: text("continuation")? };
     if item.continuation.is_empty() {
         return Err("`continuation` is empty".into());
     }
@@ -154,7 +185,7 @@ fn read_line(line: &str) -> Result<(Map<String, Value>, Item), String> {
 }
 
 fn write_lines(path: &Path, lines: Vec<(Map<String, Value>, Item)>, scores: &[Scored]) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let mut text = Vec::new();
     for ((mut object, _), score) in lines.into_iter().zip(scores) {
         object.insert("loglikelihood".into(), score.loglikelihood.into());
@@ -181,7 +212,7 @@ mod tests {
         let (input, output) = (folder.path().join("in"), folder.path().join("out"));
         fs::write(&input, "{\"id\": 7, \"context\": \"a \", \"continuation\": \"b\"}\n\n").unwrap();
         let lines = read_lines(&input).unwrap();
-        assert_eq!(lines[0].1, Item { context: "a ".into(), continuation: "b".into() });
+        assert_eq!(lines[0].1, Item { line: 1, context: "a ".into(), continuation: "b".into() });
         write_lines(&output, lines, &[Scored { loglikelihood: -1.5, tokens: 2, is_greedy: true }]).unwrap();
         let scored: Value = serde_json::from_str(&fs::read_to_string(output).unwrap()).unwrap();
         let expected = serde_json::json!({

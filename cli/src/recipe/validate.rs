@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use lore_datasets::extract::{self, ExtractSpec};
 use lore_datasets::source::SourceUri;
 use lore_finetune::LoraConfig;
 use lore_train::TrainConfig;
@@ -47,6 +48,7 @@ pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Pro
             &at("extract"),
             "is missing: a rule that makes documents of the source, such as `[topic.extract]` with `format = \"text\"`",
         );
+        check.rules(&at("extract"), &topic.name, &topic.extract);
         check.split(&at("split"), &topic.split);
         check.module(&at("module"), &topic.module);
     }
@@ -122,6 +124,22 @@ impl Check<'_> {
         }
     }
 
+    /// Patterns, templates and queries; that there are rules at all is judged elsewhere.
+    fn rules(&mut self, path: &str, corpus: &str, rules: &[ExtractSpec]) {
+        if rules.is_empty() {
+            return;
+        }
+        match extract::validate(corpus, rules) {
+            Ok(()) => {}
+            Err(lore_datasets::Error::Declaration { problems, .. }) => {
+                for problem in problems {
+                    self.that(false, path, &format!("is wrong in {problem}"));
+                }
+            }
+            Err(other) => self.that(false, path, &format!("is wrong: {other}")),
+        }
+    }
+
     fn general(&mut self, general: &General) {
         self.positive("general.tokens", general.tokens);
         self.that(general.sequence_length > 1, "general.sequence_length", "must be at least 2");
@@ -141,6 +159,7 @@ impl Check<'_> {
         if let Some(corpus) = &general.corpus {
             self.source("general.corpus", &corpus.source, corpus.sha256.as_ref(), &corpus.pip_args);
             self.that(!corpus.extract.is_empty(), "general.corpus.extract", "is missing");
+            self.rules("general.corpus.extract", "general", &corpus.extract);
         }
         let mentioned = |key: &str| self.tree.get("general").is_some_and(|g| g.get(key).is_some());
         let (sample, corpus) = (mentioned("sample"), mentioned("corpus"));
@@ -175,6 +194,9 @@ impl Check<'_> {
         let alpha = lora.alpha.is_finite() && lora.alpha > 0.0;
         self.that(alpha, &format!("{path}.alpha"), "must be more than 0");
         self.that(!lora.targets.is_empty(), &format!("{path}.targets"), "must name at least one projection");
+        self.that(!lora.weights.is_empty(), &format!("{path}.weights"), "must hold at least one weight, such as 1.0");
+        let usable = lora.weights.iter().all(|weight| weight.is_finite() && *weight > 0.0);
+        self.that(usable, &format!("{path}.weights"), "must be numbers more than 0");
         let mut seen = BTreeSet::new();
         for (index, target) in lora.targets.iter().enumerate() {
             let path = format!("{path}.targets.{index}");

@@ -112,6 +112,7 @@ fn distil_base(request: &BaseRequest<'_>) -> Result<Outcome> {
     let began = Instant::now();
     let teacher_path = teacher;
     let teacher = load_model(teacher, &session.device.device()?)?;
+    teacher.check_length("`base.train.sequence_length`", base.train.sequence_length + 1)?;
     let untrained = student_from_teacher(&teacher.decoder, &base.depth)
         .map_err(Error::while_doing("`base.depth` of the recipe"))?;
     let distillation = Distillation::new(untrained.clone(), teacher.decoder.clone(), 1.0);

@@ -59,8 +59,6 @@ pub struct EvaluateRequest<'a> {
     pub general: &'a Path,
     /// The topics, in the order of the recipe.
     pub topics: &'a [MeasuredTopic],
-    /// What the stages before recorded, by stage.
-    pub facts: &'a BTreeMap<String, Value>,
     /// Where to write `evaluation.json`.
     pub folder: &'a Path,
     /// Device, progress.
@@ -106,7 +104,6 @@ impl Stage for EvaluateStage {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
-        let facts = context.inputs.iter().map(|(name, f)| (name.clone(), f.manifest.facts.clone())).collect();
         measure(&EvaluateRequest {
             evaluate: &self.evaluate,
             seed: self.seed,
@@ -114,7 +111,6 @@ impl Stage for EvaluateStage {
             base: &context.input("base")?.folder.join("base"),
             general: &context.input("general")?.folder,
             topics: &topics,
-            facts: &facts,
             folder: context.folder,
             session: context.session,
         })
@@ -126,8 +122,10 @@ fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
     let EvaluateRequest { evaluate, teacher, base, topics, folder, session, .. } = request;
     let device = session.device.device()?;
     let model = load_model(base, &device)?;
-    let fingerprint = model.fingerprint()?;
+    model.check_length("`evaluate.passage_tokens`", evaluate.passage_tokens + 1)?;
+    let prompts = prompts(request, &model)?;
     let texts = texts(request, &model)?;
+    let fingerprint = model.fingerprint()?;
     let mut modules = Vec::new();
     let mut load_ms = Vec::new();
     for topic in topics.iter() {
@@ -176,7 +174,7 @@ fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
         };
         rows.push(table.row(label, kind, &names, base_bytes + all_bytes, &row));
     }
-    let samples = samples(request, &model, &modules)?;
+    let samples = samples(request, &prompts, &model, &modules)?;
     // The base is no longer needed beside the teacher.
     let tokenizer = model.files.tokenizer.clone();
     drop((model, modules));
@@ -316,31 +314,42 @@ fn route_facts(names: &[String], texts: &[Text], choices: &[Vec<usize>], probe: 
     }
 }
 
-/// What base and module make of each topic's prompts, greedily.
-fn samples(request: &EvaluateRequest<'_>, model: &LoadedModel, modules: &[LoadedModule]) -> Result<Vec<Sample>> {
+/// The tokens of each topic's prompts.
+fn prompts(request: &EvaluateRequest<'_>, model: &LoadedModel) -> Result<Vec<Vec<Vec<u32>>>> {
+    let encode = |prompt: &String| -> Result<Vec<u32>> {
+        let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
+        let ids = model.files.tokenizer.encode(prompt.as_str(), false).map_err(refused)?;
+        let tokens = [&[model.start], ids.get_ids()].concat();
+        let what = format!("`evaluate.sample_tokens` after the prompt \"{prompt}\"");
+        model.check_length(&what, tokens.len() + request.evaluate.sample_tokens)?;
+        Ok(tokens)
+    };
+    request.topics.iter().map(|topic| topic.prompts.iter().map(encode).collect()).collect()
+}
+
+/// What base and module make of each topic's prompts, drawn with the same seed.
+fn samples(
+    request: &EvaluateRequest<'_>,
+    prompts: &[Vec<Vec<u32>>],
+    model: &LoadedModel,
+    modules: &[LoadedModule],
+) -> Result<Vec<Sample>> {
     let tokenizer = &model.files.tokenizer;
     let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
     let mut samples = Vec::new();
-    for (topic, module) in request.topics.iter().zip(modules) {
-        let prompts = topic
-            .prompts
-            .iter()
-            .map(|prompt| {
-                let ids = tokenizer.encode(prompt.as_str(), false).map_err(refused)?;
-                Ok([&[model.start], ids.get_ids()].concat())
-            })
-            .collect::<Result<Vec<Vec<u32>>>>()?;
+    for ((topic, prompts), module) in request.topics.iter().zip(prompts).zip(modules) {
         if prompts.is_empty() {
             continue;
         }
         let generation = Generation {
             max_tokens: request.evaluate.sample_tokens,
-            sampling: Sampling::greedy(),
+            // Greedy text of small models falls into loops; a cool draw shows better what they know.
+            sampling: Sampling { temperature: 0.7, top_k: None, top_p: Some(0.9) },
             seed: request.seed,
             stop: [model.files.config.eos_token_ids.as_slice(), &[model.start]].concat(),
         };
         let texts = |decoder: &Decoder| -> Result<Vec<String>> {
-            let written = generate(decoder, &prompts, &generation, |_, _| ControlFlow::Continue(()))?;
+            let written = generate(decoder, prompts, &generation, |_, _| ControlFlow::Continue(()))?;
             written.iter().map(|tokens| tokenizer.decode(tokens, true).map_err(refused)).collect()
         };
         let (base, with_module) = (texts(&model.decoder)?, texts(&activate(&model.decoder, &[(module, 1.0)]))?);

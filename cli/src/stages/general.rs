@@ -131,6 +131,7 @@ fn make_general(request: &GeneralRequest<'_>) -> Result<Outcome> {
 /// Texts that the teacher writes from the recipe's openings.
 fn write_with_teacher(request: &GeneralRequest<'_>, sample: &Sample) -> Result<Vec<Extracted>> {
     let model = load_model(request.teacher, &request.session.device.device()?)?;
+    model.check_length("`general.sequence_length`", request.general.sequence_length + 1)?;
     let tokenizer = &model.files.tokenizer;
     let refused = |error| Error::Failed(format!("the teacher's tokenizer: {error}"));
     let openings = sample

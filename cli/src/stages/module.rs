@@ -117,6 +117,7 @@ impl Stage for ModuleStage {
 fn train_module(request: &ModuleRequest<'_>) -> Result<Outcome> {
     let ModuleRequest { topic, module, seed, base, topic_tokens, general, output, working, session, .. } = request;
     let model = load_model(base, &session.device.device()?)?;
+    model.check_length("the module's `train.sequence_length`", module.train.sequence_length + 1)?;
     let fingerprint = model.fingerprint()?;
     let training = LoraTraining::new(model.decoder.clone(), &module.lora, *seed)
         .map_err(Error::while_doing("`lora.targets` of the recipe"))?;

@@ -27,8 +27,9 @@ pub struct Prepared {
 /// Writes documents and tokens to `folder`; `teacher` gives the tokenizer.
 ///
 /// # Errors
-/// A model without a usable tokenizer, a split for training without tokens, files that cannot be written.
+/// A model without a usable tokenizer, nothing to train on or nothing held out, files that cannot be written.
 pub fn write_prepared(documents: &Documents, teacher: &Path, folder: &Path, session: &Session) -> Result<Prepared> {
+    check_splits(documents)?;
     let files = ModelFiles::open(teacher)?;
     let serialised = files.tokenizer.to_string(false).map_err(|error| Error::Failed(format!("the tokenizer: {error}")))?;
     let hash = sha256_of(&serialised.into());
@@ -42,6 +43,19 @@ pub fn write_prepared(documents: &Documents, teacher: &Path, folder: &Path, sess
         tokens.insert(split.name().to_owned(), store.tokens().len() as u64);
     }
     Ok(Prepared { tokens })
+}
+
+/// Training and the report each need a document at least; found out before anything is trained.
+fn check_splits(documents: &Documents) -> Result<()> {
+    for (split, purpose) in [(Split::Train, "train on"), (Split::Test, "score at the end (held-out text)")] {
+        if documents.split(split).is_empty() {
+            return Err(Error::Failed(format!(
+                "of {} document(s) none falls to the split `{split}`, so there is nothing to {purpose}; give it more documents, or change `split`",
+                documents.len(),
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The token store of a split of a prepared corpus.

@@ -265,6 +265,15 @@ fn claims(report: &Report) -> Vec<Claim> {
         [(RowKind::Mean, "all modules at equal shares", 0.55), (RowKind::ChosenPerPassage, "a module chosen per passage", 0.85)]
     {
         let Some(row) = report.row(kind) else { continue };
+        if let Some(general) = &general {
+            claim(
+                format!("General English with {what}: change in bits per byte"),
+                "no higher".into(),
+                report.change_percent(row, general).map(|x| x / 100.0),
+                // Half a per mille is below what a report shows.
+                &|x| x < 0.0005,
+            );
+        }
         for module in &report.modules {
             let kept = report.own_gain(module).and_then(|own| Some(report.gain(row, &module.topic)? / own.bits_per_byte));
             claim(

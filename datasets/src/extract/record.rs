@@ -16,6 +16,7 @@ pub(super) type Sink<'a> = dyn FnMut(Result<Record, String>) + 'a;
 
 /// The text of a file, without byte order mark.
 pub(super) fn utf8(bytes: &[u8]) -> Result<&str, String> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    std::str::from_utf8(bytes).map_err(|e| format!("it is not UTF-8 at byte {}", e.valid_up_to()))
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mark = bytes.len() - text.len();
+    std::str::from_utf8(text).map_err(|e| format!("it is not UTF-8 at byte {}", mark + e.valid_up_to()))
 }

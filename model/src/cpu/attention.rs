@@ -3,7 +3,7 @@
 //! Scores exist for a block of queries at a time (the tiling of FlashAttention, Dao et al. 2022), so
 //! memory grows with the length of a sequence and not with its square.
 
-use super::matmul::{Matrix, Output, Threads, matmul};
+use super::matmul::{Matrix, Output, Threads, matmul, matmul_strided};
 use super::shared_rows::SharedRows;
 use super::{exp::exp, vectorised};
 use rayon::prelude::*;
@@ -29,16 +29,25 @@ pub struct Heads {
 pub struct Span {
     /// Rows of the query matrix.
     pub queries: Range<usize>,
+    /// Rows of the key and value matrices that come before `keys`, shared with other sequences.
+    pub prefix: Range<usize>,
     /// Rows of the key and value matrices.
     pub keys: Range<usize>,
 }
 
+impl Span {
+    /// Positions of the sequence that come before its first query.
+    pub fn past(&self) -> usize {
+        self.prefix.len() + self.keys.len() - self.queries.len()
+    }
+}
+
 vectorised! {
-    /// Softmax of each row over its visible prefix; returns nothing visible as zeros. `lse` gets the
-    /// log of the sum of exponentials.
-    fn softmax_rows(scores: &mut [f32], columns: usize, first_visible: usize, lse: &mut [f32]) {
+    /// Softmax of each row over its visible beginning, which is `step` longer from row to row; the rest becomes
+    /// zero. `lse` gets the log of the sum of exponentials.
+    fn softmax_rows(scores: &mut [f32], columns: usize, first_visible: usize, step: usize, lse: &mut [f32]) {
         for (row, (scores, lse)) in scores.chunks_exact_mut(columns).zip(lse).enumerate() {
-            let (visible, hidden) = scores.split_at_mut(first_visible + row);
+            let (visible, hidden) = scores.split_at_mut(first_visible + row * step);
             let mut lanes = [f32::NEG_INFINITY; 16];
             let (chunks, rest) = visible.as_chunks::<16>();
             for chunk in chunks {
@@ -105,34 +114,53 @@ pub fn forward(q: &[f32], k: &[f32], v: &[f32], spans: &[Span], heads: Heads) ->
     let shared_lse = SharedRows::new(&mut lse, heads.query);
     let scale = (heads.dim as f32).sqrt().recip();
     let group = heads.query / heads.key_value;
-    let tasks: Vec<(&Span, usize)> =
-        spans.iter().flat_map(|span| (0..heads.query).map(move |head| (span, head))).collect();
-    tasks.par_iter().for_each_init(Scratch::default, |scratch, &(span, query_head)| {
-        let past = span.keys.len() - span.queries.len();
+    // A span with one query computes the heads that share keys together, as the rows of one block.
+    let tasks: Vec<(&Span, usize)> = spans
+        .iter()
+        .flat_map(|span| {
+            let count = if span.queries.len() == 1 { heads.key_value } else { heads.query };
+            (0..count).map(move |index| (span, index))
+        })
+        .collect();
+    tasks.par_iter().for_each_init(Scratch::default, |scratch, &(span, index)| {
+        let past = span.past();
+        let prefix = span.prefix.len();
+        let single = span.queries.len() == 1;
         for start in (0..span.queries.len()).step_by(BLOCK) {
             let block = start..(start + BLOCK).min(span.queries.len());
-            let rows = span.queries.start + block.start..span.queries.start + block.end;
-            let keys = span.keys.start..span.keys.start + past + block.end;
-            let queries = head(q, rows.clone(), heads.query, heads.dim, query_head);
-            let key = head(k, keys.clone(), heads.key_value, heads.dim, query_head / group);
-            let value = head(v, keys.clone(), heads.key_value, heads.dim, query_head / group);
-            let [scores, output, sums] =
-                scratch.buffers([block.len() * keys.len(), block.len() * heads.dim, block.len()]);
-            matmul(scores, queries, key.transposed(), scale, Output::Replace, Threads::One);
-            softmax_rows(scores, keys.len(), past + block.start + 1, sums);
-            let probabilities = Matrix::new(scores, block.len(), keys.len());
-            matmul(output, probabilities, value, 1.0, Output::Replace, Threads::One);
-            for (i, row) in rows.enumerate() {
-                // SAFETY: a task owns the columns of its head in the rows of its span.
+            let first_row = span.queries.start + block.start;
+            let seen = past + block.end;
+            let own = span.keys.start..span.keys.start + seen - prefix;
+            let (first_head, kv_head, rows) =
+                if single { (index * group, index, group) } else { (index, index / group, block.len()) };
+            let queries = if single {
+                let at = first_row * width + first_head * heads.dim;
+                Matrix::new(&q[at..at + group * heads.dim], group, heads.dim)
+            } else {
+                head(q, first_row..first_row + rows, heads.query, heads.dim, first_head)
+            };
+            let [scores, output, sums] = scratch.buffers([rows * seen, rows * heads.dim, rows]);
+            for (keys, column) in [(span.prefix.clone(), 0), (own.clone(), prefix)] {
+                let key = head(k, keys, heads.key_value, heads.dim, kv_head);
+                let part = &mut scores[column..];
+                matmul_strided(part, seen, queries, key.transposed(), scale, Output::Replace, Threads::One);
+            }
+            // Each row of a block sees one key more; heads of one query see all.
+            softmax_rows(scores, seen, past + block.start + 1, usize::from(!single), sums);
+            // The own keys are never none: they hold the queries themselves.
+            for (keys, column, how) in [(own, prefix, Output::Replace), (span.prefix.clone(), 0, Output::Accumulate)] {
+                let probabilities = Matrix::strided(&scores[column..], rows, keys.len(), seen);
+                let value = head(v, keys, heads.key_value, heads.dim, kv_head);
+                matmul(output, probabilities, value, 1.0, how, Threads::One);
+            }
+            for (i, (output, sum)) in output.chunks_exact(heads.dim).zip(sums.iter()).enumerate() {
+                let (row, head) = if single { (first_row, first_head + i) } else { (first_row + i, first_head) };
+                // SAFETY: a task owns the columns of its heads in the rows of its span.
                 #[allow(unsafe_code)]
-                let (target, target_lse) = unsafe {
-                    (
-                        shared_out.part(row, query_head * heads.dim, heads.dim),
-                        shared_lse.part(row, query_head, 1),
-                    )
-                };
-                target.copy_from_slice(&output[i * heads.dim..(i + 1) * heads.dim]);
-                target_lse[0] = sums[i];
+                let (target, target_lse) =
+                    unsafe { (shared_out.part(row, head * heads.dim, heads.dim), shared_lse.part(row, head, 1)) };
+                target.copy_from_slice(output);
+                target_lse[0] = *sum;
             }
         }
     });
@@ -154,6 +182,9 @@ pub struct Saved<'a> {
 }
 
 /// Gradients of `q`, `k` and `v`. Scores are computed again from the saved inputs.
+///
+/// # Panics
+/// When a sequence has a shared prefix: prefixes are for scoring.
 pub fn backward(saved: &Saved<'_>, dy: &[f32], spans: &[Span], heads: Heads) -> [Vec<f32>; 3] {
     let (q_width, kv_width) = (heads.query * heads.dim, heads.key_value * heads.dim);
     let mut dq = vec![0.0; saved.q.len()];
@@ -168,7 +199,8 @@ pub fn backward(saved: &Saved<'_>, dy: &[f32], spans: &[Span], heads: Heads) -> 
     let tasks: Vec<(&Span, usize)> =
         spans.iter().flat_map(|span| (0..heads.key_value).map(move |head| (span, head))).collect();
     tasks.par_iter().for_each_init(Default::default, |(scratch, sums): &mut (Scratch, Scratch), &(span, kv_head)| {
-        let past = span.keys.len() - span.queries.len();
+        assert!(span.prefix.is_empty(), "shared prefixes have no gradient");
+        let past = span.past();
         let [dk_sum, dv_sum] = sums.buffers([span.keys.len() * heads.dim; 2]);
         dk_sum.fill(0.0);
         dv_sum.fill(0.0);

@@ -73,6 +73,15 @@ impl Attention {
         split.unsqueeze_dim::<4>(1).repeat_dim(1, group).reshape([self.heads.query, length, self.heads.dim])
     }
 
+    /// All keys or values that a span sees.
+    fn seen(&self, x: &Tensor<2>, span: &Span) -> Tensor<3> {
+        let own = self.split(x, span.keys.clone(), self.heads.key_value);
+        if span.prefix.is_empty() {
+            return own;
+        }
+        Tensor::cat(vec![self.split(x, span.prefix.clone(), self.heads.key_value), own], 1)
+    }
+
     fn join(&self, x: Tensor<3>) -> Tensor<2> {
         let [_, rows, _] = x.dims();
         x.swap_dims(0, 1).reshape([rows, self.heads.query * self.heads.dim])
@@ -81,13 +90,13 @@ impl Attention {
     /// Masked and scaled scores `[heads, queries, keys]`.
     fn scores(&self, q: &Tensor<2>, k: &Tensor<2>, span: &Span) -> Tensor<3> {
         let queries = self.split(q, span.queries.clone(), self.heads.query);
-        let keys = self.split(k, span.keys.clone(), self.heads.key_value);
-        let past = span.keys.len() - span.queries.len();
+        let keys = self.seen(k, span);
+        let (past, seen) = (span.past(), span.prefix.len() + span.keys.len());
         let hidden: Vec<f32> = (0..span.queries.len())
-            .flat_map(|i| (0..span.keys.len()).map(move |j| if j > past + i { f32::NEG_INFINITY } else { 0.0 }))
+            .flat_map(|i| (0..seen).map(move |j| if j > past + i { f32::NEG_INFINITY } else { 0.0 }))
             .collect();
         let mask = Tensor::<3>::from_data(
-            TensorData::new(hidden, [1, span.queries.len(), span.keys.len()]),
+            TensorData::new(hidden, [1, span.queries.len(), seen]),
             &q.device(),
         );
         queries.matmul(keys.swap_dims(1, 2)) / (self.heads.dim as f64).sqrt() + mask
@@ -100,7 +109,7 @@ impl Attention {
             let max = scores.clone().max_dim(2);
             let lse = (scores.clone() - max.clone()).exp().sum_dim(2).log() + max;
             sums.push(lse.squeeze_dim::<2>(2).swap_dims(0, 1));
-            let values = self.split(v, span.keys.clone(), self.heads.key_value);
+            let values = self.seen(v, span);
             outs.push(self.join(activation::softmax(scores, 2).matmul(values)));
         }
         (Tensor::cat(outs, 0), Tensor::cat(sums, 0))

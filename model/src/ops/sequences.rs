@@ -38,9 +38,31 @@ impl Sequences {
         let mut positions = Vec::new();
         let mut query = 0;
         for ((&length, &past), &start) in lengths.iter().zip(past).zip(key_starts) {
-            spans.push(Span { queries: query..query + length, keys: start..start + past + length });
+            spans.push(Span { queries: query..query + length, prefix: 0..0, keys: start..start + past + length });
             positions.extend((past..past + length).map(|p| p as u32));
             query += length;
+        }
+        Self { spans, positions }
+    }
+
+    /// Sequences some of which continue another: each has its own length and, if it is a continuation, the
+    /// index of the whole sequence that comes before it. The shared beginning is computed once.
+    ///
+    /// # Panics
+    /// When a continuation names a later sequence or another continuation.
+    pub fn branching(parts: &[(usize, Option<usize>)]) -> Self {
+        let mut spans: Vec<Span> = Vec::with_capacity(parts.len());
+        let mut positions = Vec::new();
+        let mut row = 0;
+        for &(length, parent) in parts {
+            let prefix = parent.map_or(0..0, |parent| {
+                let span = &spans[parent];
+                assert!(span.prefix.is_empty(), "a continuation follows a whole sequence");
+                span.keys.clone()
+            });
+            positions.extend((prefix.len()..prefix.len() + length).map(|p| p as u32));
+            spans.push(Span { queries: row..row + length, prefix, keys: row..row + length });
+            row += length;
         }
         Self { spans, positions }
     }
@@ -62,6 +84,6 @@ impl Sequences {
 
     /// Longest sequence, past included.
     pub fn longest(&self) -> usize {
-        self.spans.iter().map(|span| span.keys.len()).max().unwrap_or(0)
+        self.spans.iter().map(|span| span.prefix.len() + span.keys.len()).max().unwrap_or(0)
     }
 }

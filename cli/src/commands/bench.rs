@@ -1,0 +1,252 @@
+//! `lore bench`: how fast this machine trains, scores and writes.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use burn::tensor::Device;
+use lore_datasets::batches::Batch;
+use lore_distill::{Depth, Distillation, student_from_teacher};
+use lore_eval::score::{TokenRequest, score};
+use lore_finetune::{LoraConfig, LoraTraining};
+use lore_model::Decoder;
+use lore_model::config::{Architecture, ModelConfig};
+use lore_model::generate::{Generation, generate};
+use lore_model::ops::head::{Target, head_loss};
+use lore_model::ops::host::matrix;
+use lore_model::sampling::{Random, Sampling};
+use lore_train::adamw::AdamW;
+use lore_train::{Figures, Micro, Objective, Parameters, Tracked, TrainConfig, gradients};
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::memory::peak_resident;
+use crate::session::Session;
+
+/// Measure training steps, scoring and generation on this machine
+///
+/// The model has the shape of SmolLM2-135M and random weights. One workload per invocation, so that its peak
+/// memory is its own; scripts/bench runs them all, in turns with PyTorch.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  lore bench lora
+  lore bench distil --sequences 8 --rounds 10 --json
+  scripts/bench --peer 'python3'")]
+pub struct BenchArguments {
+    /// What to measure
+    #[arg(value_enum)]
+    workload: Workload,
+    /// Blocks of the model; a distilled student has half of them
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+    layers: u16,
+    /// Sequences in a step
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    sequences: u16,
+    /// Tokens in a sequence
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(2..))]
+    length: u16,
+    /// Repetitions; the first is not counted
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..))]
+    rounds: u16,
+    /// Print one JSON object instead of a line for people
+    #[arg(long)]
+    json: bool,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Workload {
+    /// A training step of a rank-16 module on all seven projections
+    Lora,
+    /// A training step of every weight
+    Full,
+    /// A distillation step: frozen teacher forward, student of half the depth forward and backward
+    Distil,
+    /// Reading a prompt
+    Prefill,
+    /// Writing, one token at a time for all sequences
+    Decode,
+    /// Scoring 200 multiple-choice items of four choices
+    Score,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// A device that is not there.
+pub fn bench(arguments: &BenchArguments, session: &Session) -> Result<()> {
+    let device = session.device.device()?;
+    let decoder = random_decoder(arguments.layers.into(), &device)?;
+    let work = Work {
+        decoder,
+        rows: usize::from(arguments.sequences) * usize::from(arguments.length),
+        length: arguments.length.into(),
+        sequences: arguments.sequences.into(),
+        rounds: arguments.rounds.into(),
+    };
+    let (unit, mut rates) = match arguments.workload {
+        Workload::Lora => {
+            let training = LoraTraining::new(work.decoder.clone(), &LoraConfig::default(), 1)
+                .map_err(Error::while_doing("making the module"))?;
+            ("tokens/s", work.steps(training.parameters(), &training))
+        }
+        Workload::Full => {
+            let objective = EveryWeight(work.decoder.clone());
+            ("tokens/s", work.steps(Parameters::new(work.decoder.parameters()), &objective))
+        }
+        Workload::Distil => {
+            let layers = usize::from(arguments.layers).div_ceil(2);
+            let depth = Depth { first: layers - layers / 2, last: layers / 2 };
+            let student =
+                student_from_teacher(&work.decoder, &depth).map_err(Error::while_doing("making the student"))?;
+            let objective = Distillation::new(student, work.decoder.clone(), 1.0);
+            ("tokens/s", work.steps(objective.parameters(), &objective))
+        }
+        Workload::Prefill => ("tokens/s", work.generation(1)?),
+        Workload::Decode => ("tokens/s", work.generation(64)?),
+        Workload::Score => ("items/s", work.scoring()?),
+    };
+    rates.sort_by(f64::total_cmp);
+    let (low, middle, high) = (rates[0], rates[rates.len() / 2], rates[rates.len() - 1]);
+    let peak = peak_resident();
+    let name = format!("{:?}", arguments.workload).to_lowercase();
+    if arguments.json {
+        let result = json!({
+            "workload": name, "unit": unit, "min": low, "median": middle, "max": high, "peak_bytes": peak,
+            "threads": session.threads, "device": session.device.to_string(),
+        });
+        println!("{result}");
+    } else {
+        let peak = peak.map_or_else(|| "unknown".into(), |bytes| format!("{:.2} GB", bytes as f64 / 1e9));
+        println!("{name}: {middle:.1} {unit} (min {low:.1}, max {high:.1}), peak memory {peak}");
+    }
+    Ok(())
+}
+
+struct Work {
+    decoder: Decoder,
+    rows: usize,
+    length: usize,
+    sequences: usize,
+    rounds: usize,
+}
+
+impl Work {
+    fn tokens(&self, seed: u64, count: usize) -> Vec<u32> {
+        let mut random = Random::new(seed, 0);
+        (0..count).map(|_| (random.bits() % self.decoder.config.vocab_size as u64) as u32).collect()
+    }
+
+    /// Whole training steps, the optimiser's update included.
+    fn steps(&self, mut parameters: Parameters, objective: &dyn Objective) -> Vec<f64> {
+        let batch = Batch {
+            tokens: self.tokens(1, self.rows),
+            lengths: vec![self.length; self.sequences],
+            targets: self.tokens(2, self.rows),
+            mask: vec![1.0; self.rows],
+        };
+        let config = TrainConfig::default();
+        let mut optimiser = AdamW::new(&parameters);
+        self.timed(self.rows, || {
+            let (gradients, _) = gradients(&parameters, 0, &batch, 1, objective).expect("every position has a target");
+            optimiser.step(&mut parameters, gradients, &config, 1e-5, 1.0);
+        })
+    }
+
+    fn generation(&self, new: usize) -> Result<Vec<f64>> {
+        let prompts: Vec<Vec<u32>> = (0..self.sequences).map(|i| self.tokens(i as u64, self.length)).collect();
+        let how = |max_tokens| Generation { max_tokens, sampling: Sampling::greedy(), seed: 0, stop: Vec::new() };
+        if new == 1 {
+            return Ok(self.timed(self.rows, || {
+                generate(&self.decoder, &prompts, &how(1), |_, _| ControlFlow::Continue(())).expect("prompts that fit");
+            }));
+        }
+        // Only the time after the first token counts, which follows the reading of the prompts.
+        let mut rates = Vec::new();
+        for _ in 0..self.rounds {
+            let (mut began, mut drawn) = (None, 0usize);
+            generate(&self.decoder, &prompts, &how(new), |_, _| {
+                drawn += 1;
+                if drawn == self.sequences {
+                    began = Some(Instant::now());
+                }
+                ControlFlow::Continue(())
+            })?;
+            if let Some(began) = began {
+                rates.push((drawn - self.sequences) as f64 / began.elapsed().as_secs_f64());
+            }
+        }
+        Ok(rates)
+    }
+
+    /// 200 items: a context of 60 tokens and four continuations of 8.
+    fn scoring(&self) -> Result<Vec<f64>> {
+        let requests: Vec<TokenRequest> = (0..200)
+            .flat_map(|item| {
+                let context = self.tokens(item, 60);
+                (0..4).map(move |choice| (context.clone(), 1000 + 4 * item + choice))
+            })
+            .map(|(context, seed)| TokenRequest { context, continuation: self.tokens(seed, 8) })
+            .collect();
+        score(&self.decoder, &requests[..8], |_| ())?;
+        Ok(self.timed(200, || {
+            score(&self.decoder, &requests, |_| ()).expect("requests that fit");
+        }))
+    }
+
+    /// Units per second of each repetition but the first.
+    fn timed(&self, units: usize, mut work: impl FnMut()) -> Vec<f64> {
+        let mut rates = Vec::new();
+        for round in 0..self.rounds {
+            let began = Instant::now();
+            work();
+            if round > 0 {
+                rates.push(units as f64 / began.elapsed().as_secs_f64());
+            }
+        }
+        rates
+    }
+}
+
+/// Cross-entropy with every weight trained.
+struct EveryWeight(Decoder);
+
+impl Objective for EveryWeight {
+    fn loss(&self, parameters: &Tracked, micro: &Micro) -> (burn::tensor::Tensor<2>, Figures) {
+        let decoder = self.0.with_parameters(|name, tensor| parameters.get(name).unwrap_or(tensor));
+        let hidden = decoder.hidden(micro.tokens.clone(), micro.sequences.clone());
+        head_loss(hidden, decoder.head(), Target::Labels(micro.targets.clone()), micro.weights.clone())
+    }
+}
+
+/// The shape of SmolLM2-135M with random weights.
+fn random_decoder(layers: usize, device: &Device) -> Result<Decoder> {
+    let config = ModelConfig {
+        architecture: Architecture::Llama,
+        hidden_size: 576,
+        intermediate_size: 1536,
+        num_hidden_layers: layers,
+        num_attention_heads: 9,
+        num_key_value_heads: 3,
+        head_dim: 64,
+        vocab_size: 49_152,
+        rope_theta: 1e5,
+        rope_scaling: None,
+        rms_norm_eps: 1e-5,
+        tie_word_embeddings: true,
+        max_position_embeddings: 8192,
+        attention_bias: false,
+        qk_norm: false,
+        bos_token_id: None,
+        eos_token_ids: Vec::new(),
+    };
+    let mut random = Random::new(7, 7);
+    let decoder = Decoder::build(&config, |_, [rows, columns]| {
+        let values = (0..rows * columns).map(|_| ((random.uniform() - 0.5) * 0.1) as f32).collect();
+        Ok(matrix(values, rows, columns, device))
+    })?;
+    // The first forward pass is not part of any measurement.
+    let warm = Arc::new(lore_model::ops::sequences::Sequences::whole(&[2]));
+    let _ = decoder.hidden(Arc::new(vec![0, 1]), warm);
+    Ok(decoder)
+}

@@ -1,0 +1,248 @@
+//! A whole `lore run` on a tiny recipe: what it makes, what it repeats, what an interruption changes.
+
+#![allow(clippy::unwrap_used)]
+
+mod workbench;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use workbench::tiny_recipe::{RECIPE, STAGES, tiny_run};
+use workbench::{Answer, Workbench, edit_json};
+
+const RUN: [&str; 2] = ["run", "recipe.toml"];
+
+#[test]
+fn a_run_ends_with_a_report_and_only_changed_stages_run_again() {
+    let bench = tiny_run();
+    let plan = bench.succeeds(&["run", "recipe.toml", "--plan"]);
+    assert!(plan.stdout.contains("to run: 12 of 12 stages"), "{}", plan.stdout);
+    assert!(!bench.path("runs").exists());
+
+    let first = bench.succeeds(&RUN);
+    assert_eq!(first.stages(), STAGES);
+    assert!(!first.stderr.contains("NaN") && !first.stdout.contains("NaN"), "{}{}", first.stderr, first.stdout);
+    let report: Value = serde_json::from_slice(&bench.read("runs/tiny/report.json")).unwrap();
+    assert_eq!(report["name"], "tiny");
+    assert_eq!(report["modules"].as_array().unwrap().len(), 2);
+    let page = String::from_utf8(bench.read("runs/tiny/report.html")).unwrap();
+    assert!(page.contains("</html>") && page.contains("rivers") && page.contains("hills"));
+    assert!(first.stdout.contains("Report: runs/tiny/report.html"), "{}", first.stdout);
+    let partial = bench.listing("runs/tiny/stages").into_iter().find(|name| name.ends_with(".partial"));
+    assert_eq!((partial, bench.listing("runs/tiny/stages").len()), (None, STAGES.len()));
+
+    let second = bench.succeeds(&RUN);
+    assert!(second.stages().is_empty(), "{}", second.stderr);
+    assert!(second.stdout.contains("Nothing to do: all 12 stages of `tiny` are finished"), "{}", second.stdout);
+    let plan = bench.succeeds(&["run", "recipe.toml", "--plan"]);
+    assert!(plan.stdout.contains("nothing to do"), "{}", plan.stdout);
+
+    what_was_made_can_be_used(&bench);
+
+    let made = made(&bench);
+    bench.write("recipe.toml", RECIPE.replace("rank = 3", "rank = 4"));
+    let changed = bench.succeeds(&RUN);
+    assert_eq!(changed.stages(), ["module:hills", "evaluate", "report"]);
+    let now = self::made(&bench);
+    let differing: Vec<&String> = now.keys().filter(|name| now[*name] != made[*name]).collect();
+    assert_eq!(differing, ["modules/hills/adapter_model.safetensors"]);
+    assert_eq!(bench.listing("runs/tiny/stages").len(), STAGES.len());
+
+    // A changed text: what is learnt from it is learnt again.
+    bench.write("rivers/0.txt", "The river of valley zero is dry and the mill stands still in the heat of noon.");
+    let changed = bench.succeeds(&RUN);
+    assert_eq!(changed.stages(), ["fetch:rivers", "topic:rivers", "module:rivers", "evaluate", "report"]);
+
+    // A manifest that was cut means unfinished; the same result comes out, so nothing else runs.
+    let manifest = stage_file(&bench, "base", "stage.json");
+    let whole = fs::read(&manifest).unwrap();
+    fs::write(&manifest, &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(bench.succeeds(&RUN).stages(), ["base"]);
+
+    // So does a file that was cut.
+    let weights = stage_file(&bench, "module-rivers", "module/adapter_model.safetensors");
+    let kept = fs::read(&weights).unwrap();
+    fs::write(&weights, &kept[..kept.len() / 2]).unwrap();
+    assert_eq!(bench.succeeds(&RUN).stages()[0], "module:rivers");
+    assert_eq!(fs::read(&weights).unwrap(), kept);
+
+    assert_eq!(bench.succeeds(&["run", "recipe.toml", "--force", "report"]).stages(), ["report"]);
+    let unknown = bench.fails(2, &["run", "recipe.toml", "--force", "modul:hills"], &["--force modul:hills", "module:hills"]);
+    assert_eq!(unknown.stages(), Vec::<String>::new());
+}
+
+fn what_was_made_can_be_used(bench: &Workbench) {
+    let base = ["--base", "runs/tiny/base"];
+    let module = ["--module", "runs/tiny/modules/rivers=1.0", "--module", "runs/tiny/modules/hills=0.5"];
+    let generate = [&["generate"], &base[..], &module, &["--prompt", "the river", "--max-tokens", "4"]].concat();
+    let written = bench.succeeds(&generate).stdout;
+    assert!(written.starts_with("the river"), "{written:?}");
+    assert_eq!(bench.succeeds(&generate).stdout, written);
+
+    bench.write("in.jsonl", "{\"context\": \"The river of valley 4, seen for the\", \"continuation\": \" 5th time\"}\n");
+    let likelihood = |modules: &[&str]| {
+        let files = ["--input", "in.jsonl", "--output", "out.jsonl"];
+        bench.succeeds(&[&["score"], &base[..], modules, &files].concat());
+        let line: Value = serde_json::from_slice(&bench.read("out.jsonl")).unwrap();
+        line["loglikelihood"].as_f64().unwrap()
+    };
+    assert!(likelihood(&module[..2]) > likelihood(&[]), "the module has learnt its topic's phrases");
+
+    // A module belongs to its base: the teacher's whole depth is another one.
+    let other = ["generate", "--base", "teacher", "--module", "runs/tiny/modules/rivers", "--prompt", "a"];
+    bench.fails(1, &other, &["module runs/tiny/modules/rivers", "was trained on lore-base-v1:"]);
+}
+
+/// sha256 of the weights of base and modules, by name in the run's folder.
+fn made(bench: &Workbench) -> BTreeMap<String, String> {
+    ["base/model.safetensors", "modules/rivers/adapter_model.safetensors", "modules/hills/adapter_model.safetensors"]
+        .into_iter()
+        .map(|name| {
+            let digest = Sha256::digest(bench.read(&format!("runs/tiny/{name}")));
+            (name.to_owned(), digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        })
+        .collect()
+}
+
+/// A file in the folder of a finished stage.
+fn stage_file(bench: &Workbench, stage: &str, file: &str) -> PathBuf {
+    let folders = bench.listing("runs/tiny/stages");
+    let folder = folders.iter().find(|name| name.rsplit_once('-').unwrap().0 == stage).unwrap();
+    bench.path(&format!("runs/tiny/stages/{folder}/{file}"))
+}
+
+/// Starts the run and kills it as soon as `moment` is there.
+fn kill_at(bench: &Workbench, moment: impl Fn(&Path) -> bool) {
+    let mut child = bench.command(&RUN).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let stages = bench.path("runs/tiny/stages");
+    let start = Instant::now();
+    while !moment(&stages) {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
+        assert!(start.elapsed() < Duration::from_secs(120), "the moment to kill never came");
+        sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Whether the unfinished folder of `stage` holds something whose name starts with `file`.
+fn has(stages: &Path, stage: &str, file: &str) -> bool {
+    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().collect::<Vec<_>>();
+    let name_starts = |entry: &fs::DirEntry, start: &str| entry.file_name().to_string_lossy().starts_with(start);
+    let unfinished = |entry: &fs::DirEntry| name_starts(entry, stage) && entry.file_name().to_string_lossy().ends_with(".partial");
+    entries(stages)
+        .iter()
+        .filter(|entry| unfinished(entry))
+        .any(|folder| entries(&folder.path()).iter().any(|entry| name_starts(entry, file)))
+}
+
+#[test]
+fn a_killed_run_goes_on_to_the_same_bytes() {
+    let straight = tiny_run();
+    straight.succeeds(&RUN);
+
+    let killed = tiny_run();
+    kill_at(&killed, |stages| has(stages, "general", "written.jsonl"));
+    kill_at(&killed, |stages| has(stages, "base", "checkpoint-0000"));
+    kill_at(&killed, |stages| has(stages, "module-rivers", "checkpoint-0000"));
+    kill_at(&killed, |stages| has(stages, "module-hills", "checkpoint.partial") || has(stages, "module-hills", "checkpoint-0000"));
+    let last = killed.succeeds(&RUN);
+    assert_eq!(last.stages(), ["module:hills", "evaluate", "report"]);
+    assert!(last.stderr.contains("module:hills, going on"), "{}", last.stderr);
+    assert_eq!(made(&killed), made(&straight));
+    assert_eq!(killed.listing("runs/tiny/stages").len(), STAGES.len());
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_resumed_from_is_named() {
+    let bench = tiny_run();
+    kill_at(&bench, |stages| has(stages, "base", "checkpoint-0000"));
+    let stages = bench.path("runs/tiny/stages");
+    let folder = bench.listing("runs/tiny/stages").into_iter().find(|name| name.starts_with("base-")).unwrap();
+    let folder = stages.join(folder);
+    let checkpoints = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("checkpoint-")).collect()
+    };
+    // A kill between two checkpoints may leave both; the newest counts.
+    let checkpoint = checkpoints().into_iter().max().unwrap();
+    let name = checkpoint.file_name().unwrap().to_str().unwrap().to_owned();
+
+    let manifest = checkpoint.join("checkpoint.json");
+    let kept = fs::read(&manifest).unwrap();
+    edit_json(&manifest, |keys| keys["identity"] = "0".repeat(64).into());
+    bench.fails(1, &RUN, &["stage `base` failed", &name, "belongs to a run with another recipe", "remove it to start again"]);
+    fs::write(&manifest, &kept[..kept.len() / 2]).unwrap();
+    bench.fails(1, &RUN, &["stage `base` failed", &name, "cannot be resumed from", "remove it to start again"]);
+    fs::write(&manifest, kept).unwrap();
+
+    let state = checkpoint.join("state.safetensors");
+    let kept = fs::read(&state).unwrap();
+    fs::write(&state, &kept[..kept.len() / 2]).unwrap();
+    bench.fails(1, &RUN, &["stage `base` failed", &name, "state.safetensors"]);
+    assert!(checkpoint.exists(), "what cannot be used is left for the user to judge");
+
+    for path in checkpoints() {
+        fs::remove_dir_all(path).unwrap();
+    }
+    assert_eq!(bench.succeeds(&RUN).stages()[0], "base");
+    let straight = tiny_run();
+    straight.succeeds(&RUN);
+    assert_eq!(made(&bench), made(&straight));
+}
+
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let bench = tiny_run();
+    let mut child = bench.command(&RUN).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let lock = bench.path("runs/tiny/lock");
+    let start = Instant::now();
+    let id = child.id().to_string();
+    while fs::read_to_string(&lock).is_ok_and(|holder| holder.trim() == id) == false {
+        assert!(start.elapsed() < Duration::from_secs(60), "the run never took its lock");
+        sleep(Duration::from_millis(1));
+    }
+    let second = bench.run(&RUN);
+    assert!(child.try_wait().unwrap().is_none(), "the first run ended too early to be in the way");
+    second.is_clear_failure(1, &["runs/tiny is in use by another `lore run`", &format!("(process {id})"), "--runs-dir"]);
+    assert!(second.stages().is_empty());
+
+    // Another folder is free.
+    let elsewhere = ["run", "recipe.toml", "--runs-dir", "elsewhere"];
+    let other = bench.succeeds(&elsewhere);
+    assert_eq!(other.stages(), STAGES);
+    assert_eq!(Answer::of(child.wait_with_output().unwrap()).code, 0);
+    let same = |name: &str| fs::read(bench.path("elsewhere/tiny").join(name)).unwrap() == bench.read(&format!("runs/tiny/{name}"));
+    assert!(same("base/model.safetensors") && same("modules/hills/adapter_model.safetensors"));
+}
+
+#[test]
+fn lengths_beyond_the_teachers_positions() {
+    // tiny-llama has 128 positions.
+    let parts = |key: &'static str| [key, "128"];
+    let bench = tiny_run();
+    let change = |from: &str, to: &str| bench.write("recipe.toml", RECIPE.replacen(from, to, 1));
+    change("tokens = 6000\nsequence_length = 40", "tokens = 6000\nsequence_length = 128");
+    bench.fails(1, &RUN, &parts("`general.sequence_length`"));
+    change("batch_sequences = 4\nsequence_length = 40\nwarmup", "batch_sequences = 4\nsequence_length = 200\nwarmup");
+    bench.fails(1, &RUN, &parts("`base.train.sequence_length`"));
+    change("sequence_length = 40\nlearning_rate", "sequence_length = 200\nlearning_rate");
+    bench.fails(1, &RUN, &parts("`train.sequence_length`"));
+    change("passage_tokens = 40", "passage_tokens = 128");
+    bench.fails(1, &RUN, &parts("`evaluate.passage_tokens`"));
+    change("sample_tokens = 6", "sample_tokens = 600");
+    bench.fails(1, &RUN, &parts("`evaluate.sample_tokens`"));
+}
+
+#[test]
+fn a_depth_the_teacher_does_not_have() {
+    let bench = tiny_run();
+    bench.write("recipe.toml", RECIPE.replace("first = 1, last = 0", "first = 2, last = 3"));
+    bench.fails(1, &RUN, &["stage `base` failed", "`base.depth`"]);
+}

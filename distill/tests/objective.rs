@@ -1,0 +1,138 @@
+//! What distillation learns, and what it leaves alone.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "../../train/tests/toy/mod.rs"]
+mod toy;
+
+use std::collections::BTreeSet;
+
+use lore_datasets::progress::Silent;
+use lore_distill::{Depth, Distillation, student_from_teacher};
+use lore_model::ops::host::values;
+use lore_train::{Objective, Run, TrainConfig, gradients, train};
+use toy::{batch_logits, decoder, decoder_bits, ragged_batch};
+
+#[test]
+fn a_student_that_is_its_teacher_has_nothing_to_learn() {
+    let teacher = decoder(4, 2);
+    for temperature in [1.0, 2.0] {
+        let student = student_from_teacher(&teacher, &Depth { first: 2, last: 2 }).unwrap();
+        let objective = Distillation::new(student, teacher.clone(), temperature);
+        let batch = ragged_batch(&[17, 4, 30], 6);
+        for parts in [1, 3] {
+            let (found, figures) = gradients(&objective.parameters(), 0, &batch, parts, &objective).unwrap();
+            assert_eq!(figures.loss, 0.0);
+            assert!((figures.agreement - 1.0).abs() < 1e-6);
+            assert!(figures.target_entropy > 0.5, "a teacher of random weights is unsure");
+            for (name, gradient) in &found {
+                assert!(values(gradient).iter().all(|&x| x == 0.0), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_loss_is_the_mean_divergence_over_all_positions() {
+    let teacher = decoder(4, 2);
+    let student = student_from_teacher(&teacher, &Depth { first: 1, last: 1 }).unwrap();
+    let batch = ragged_batch(&[13, 6], 7);
+    let (p, q) = (batch_logits(&teacher, &batch), batch_logits(&student, &batch));
+    for temperature in [1.0f64, 2.5] {
+        let log_softmax = |row: &[f32]| -> Vec<f64> {
+            let scaled: Vec<f64> = row.iter().map(|&x| f64::from(x) / temperature).collect();
+            let sum: f64 = scaled.iter().map(|x| x.exp()).sum();
+            scaled.iter().map(|x| x - sum.ln()).collect()
+        };
+        let rows = p.chunks_exact(64).zip(q.chunks_exact(64));
+        let total: f64 = rows
+            .map(|(p, q)| log_softmax(p).iter().zip(log_softmax(q)).map(|(p, q)| p.exp() * (p - q)).sum::<f64>())
+            .sum();
+        let expected = total / 19.0 * temperature * temperature;
+        let objective = Distillation::new(student.clone(), teacher.clone(), temperature as f32);
+        assert_eq!(objective.mask(&batch), [1.0; 19], "also where there is no next token");
+        let (_, figures) = gradients(&objective.parameters(), 0, &batch, 2, &objective).unwrap();
+        println!("T {temperature}: {} against {expected}", figures.loss);
+        assert!((figures.loss - expected).abs() <= 2e-6 * expected, "{} against {expected}", figures.loss);
+    }
+}
+
+#[test]
+fn the_direction_is_from_teacher_to_student() {
+    // Swapping the two must change the figure, else the direction could be wrong unnoticed.
+    let (one, other) = (decoder(2, 3), decoder(2, 4));
+    let batch = ragged_batch(&[20], 8);
+    let loss = |student, teacher| {
+        let objective = Distillation::new(student, teacher, 1.0);
+        gradients(&objective.parameters(), 0, &batch, 1, &objective).unwrap().1.loss
+    };
+    let (forward, backward) = (loss(one.clone(), other.clone()), loss(other, one));
+    assert!((forward - backward).abs() > 1e-3 * forward, "{forward} and {backward}");
+}
+
+#[test]
+fn training_lowers_the_loss_and_leaves_the_teacher_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mixture = toy::mixture(&folder.path().join("tokens"), 16, 6);
+    let teacher = decoder(6, 5);
+    let before = decoder_bits(&teacher);
+    // The student starts with the teacher's own memory.
+    let student = student_from_teacher(&teacher, &Depth { first: 2, last: 1 }).unwrap();
+    let start = decoder_bits(&student);
+    let objective = Distillation::new(student.clone(), teacher.clone(), 1.0);
+
+    let parameters = objective.parameters();
+    let (found, _) = gradients(&parameters, 0, &mixture.batch(0), 2, &objective).unwrap();
+    let trained: BTreeSet<&str> = found.keys().map(String::as_str).collect();
+    let expected: BTreeSet<&str> = parameters.iter().map(|(name, _)| name).collect();
+    assert_eq!(trained, expected, "all of the student is trained");
+    assert!(found.values().all(|gradient| values(gradient).iter().any(|&x| x != 0.0)));
+    assert!(teacher.parameters().iter().all(|(_, tensor)| !tensor.is_require_grad()));
+    let hidden = teacher.hidden(
+        std::sync::Arc::new(vec![1, 2, 3]),
+        std::sync::Arc::new(lore_model::ops::sequences::Sequences::whole(&[3])),
+    );
+    assert!(!hidden.is_require_grad());
+
+    let config = TrainConfig {
+        steps: 60,
+        batch_sequences: 6,
+        sequence_length: 16,
+        learning_rate: 3e-3,
+        warmup_steps: 5,
+        checkpoint_every: 1000,
+        ..TrainConfig::default()
+    };
+    let run = Run { config: &config, identity: "distil", directory: &folder.path().join("run"), label: "distil" };
+    let outcome = train(&run, parameters, &mixture, &objective, &Silent).unwrap();
+    let loss = |range: std::ops::Range<usize>| {
+        outcome.metrics[range.clone()].iter().map(|metrics| metrics.loss).sum::<f64>() / range.len() as f64
+    };
+    let (first, last) = (loss(0..5), loss(55..60));
+    println!("divergence {first:.4} to {last:.4} nats");
+    assert!(last < 0.5 * first, "{first} to {last}");
+    assert!(last > 0.0, "a smaller student cannot be the teacher");
+
+    assert_eq!(decoder_bits(&teacher), before, "the teacher's weights");
+    assert_eq!(decoder_bits(&student), start, "what was handed in");
+    let result = objective.student(&outcome.parameters);
+    assert_ne!(decoder_bits(&result), start);
+    for (name, tensor) in result.parameters() {
+        assert_eq!(values(&tensor), values(outcome.parameters.get(&name).unwrap()), "{name}");
+    }
+    // Held-out text: the student is nearer to the teacher than it was.
+    let batch = ragged_batch(&[16, 16], 9);
+    let distance = |student| {
+        let objective = Distillation::new(student, teacher.clone(), 1.0);
+        gradients(&objective.parameters(), 0, &batch, 1, &objective).unwrap().1.loss
+    };
+    assert!(distance(result) < distance(student));
+}
+
+#[test]
+#[should_panic(expected = "one vocabulary")]
+fn another_vocabulary_is_a_broken_contract() {
+    let teacher = decoder(1, 1);
+    let mut student = teacher.clone();
+    student.config.vocab_size = 63;
+    let _refused = Distillation::new(student, teacher, 1.0);
+}
