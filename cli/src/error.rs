@@ -80,9 +80,7 @@ impl Error {
     }
 
     /// For `map_err`: says what was being done when a library failed.
-    pub fn while_doing<E: StdError + Send + Sync + 'static>(
-        doing: impl Into<String>,
-    ) -> impl FnOnce(E) -> Self {
+    pub fn while_doing<E: StdError + Send + Sync + 'static>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         let doing = doing.into();
         move |source| Self::Library { doing, source: Box::new(source) }
     }
@@ -96,9 +94,10 @@ impl Error {
     }
 }
 
-/// Said of a full disk.
-const OTHER_DISK: &str =
-    ". Free some space, or use another disk: --runs-dir for what a run writes, --cache-dir or LORE_CACHE for downloads";
+/// Said of a full disk, unless the error says it.
+const FULL_DISK: &str = "; free some space there, or write to another disk";
+/// How that is done.
+const OTHER_DISK: &str = ": --runs-dir for what a run writes, --cache-dir or LORE_CACHE for downloads";
 
 /// The error and its causes in one paragraph. A cause that its consequence already tells is left out.
 pub fn chain(error: &(dyn StdError + 'static)) -> String {
@@ -114,6 +113,9 @@ pub fn chain(error: &(dyn StdError + 'static)) -> String {
         cause = error.source();
     }
     if full {
+        if !text.contains(FULL_DISK) {
+            text.push_str(FULL_DISK);
+        }
         text.push_str(OTHER_DISK);
     }
     text
@@ -135,7 +137,9 @@ mod tests {
         let error = Error::Stage { stage: "base".into(), source: Box::new(inner) };
         assert_eq!(
             chain(&error),
-            format!("stage `base` failed; what it finished is kept, and the same command goes on from there: runs/a: disk full{OTHER_DISK}")
+            format!(
+                "stage `base` failed; what it finished is kept, and the same command goes on from there: runs/a: disk full{FULL_DISK}{OTHER_DISK}"
+            )
         );
         assert_eq!(error.exit_code(), 1);
         assert_eq!(Error::Usage(String::new()).exit_code(), 2);

@@ -50,7 +50,9 @@ impl LoadedModel {
         if tokens <= limit {
             return Ok(());
         }
-        Err(Error::Failed(format!("{what} makes sequences of {tokens} tokens, but the model has only {limit} positions; make it shorter")))
+        Err(Error::Failed(format!(
+            "{what} makes sequences of {tokens} tokens, but the model has only {limit} positions; make it shorter"
+        )))
     }
 
     /// Identity of the model, computed from its weights.
@@ -74,10 +76,9 @@ impl LoadedModel {
         let mut loaded = Vec::new();
         for module in modules {
             let adapter = peft::read(&module.path)?;
-            adapter.check_base(&self.files.config, &fingerprint, false).map_err(Error::while_doing(format!(
-                "module {}",
-                module.path.display()
-            )))?;
+            adapter
+                .check_base(&self.files.config, &fingerprint, false)
+                .map_err(Error::while_doing(format!("module {}", module.path.display())))?;
             loaded.push((LoadedModule::new(&adapter, &device), module.weight));
         }
         let weighted: Vec<(&LoadedModule, f32)> = loaded.iter().map(|(module, weight)| (module, *weight)).collect();

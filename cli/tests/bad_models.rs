@@ -48,19 +48,31 @@ fn a_gguf_with_absurd_counts() {
 #[test]
 fn a_gguf_that_is_not_one() {
     let bench = Workbench::new();
-    refuses(&bench, &bench.write("page.gguf", "<!doctype html><title>404</title>"), &["page.gguf", "does not begin with `GGUF`"]);
+    refuses(
+        &bench,
+        &bench.write("page.gguf", "<!doctype html><title>404</title>"),
+        &["page.gguf", "does not begin with `GGUF`"],
+    );
     refuses(&bench, &bench.write("model.bin", "GGUF"), &["model.bin is not a model", "a .gguf file"]);
     let mut other = fs::read(bench.model("tiny-llama.gguf", "whole.gguf")).unwrap();
     let at = other.windows(5).position(|bytes| bytes == b"llama").unwrap();
     other[at..at + 5].copy_from_slice(b"gpt42");
-    refuses(&bench, &bench.write("other.gguf", other), &["other.gguf", "`general.architecture` is `gpt42`; supported are llama"]);
+    refuses(
+        &bench,
+        &bench.write("other.gguf", other),
+        &["other.gguf", "`general.architecture` is `gpt42`; supported are llama"],
+    );
 }
 
 #[test]
 fn a_folder_without_a_model() {
     let bench = Workbench::new();
     bench.write("empty/README.md", "nothing");
-    refuses(&bench, &bench.path("empty"), &["empty is not a model", "config.json", "model.safetensors", "tokenizer.json"]);
+    refuses(
+        &bench,
+        &bench.path("empty"),
+        &["empty is not a model", "config.json", "model.safetensors", "tokenizer.json"],
+    );
 }
 
 #[test]
@@ -70,7 +82,8 @@ fn a_safetensors_header_that_lies() {
     let weights = model.join("model.safetensors");
     let whole = Safetensors::read(&weights);
     let name = "model.layers.1.mlp.down_proj.weight";
-    let lies: [(&str, &dyn Fn(&mut Safetensors)); 5] = [
+    type Lie<'a> = (&'a str, &'a dyn Fn(&mut Safetensors));
+    let lies: [Lie<'_>; 5] = [
         ("lies at", &|file| file.header[name]["data_offsets"][1] = json!(1_u64 << 50)),
         ("has", &|file| file.header[name]["shape"] = json!([u64::MAX, u64::MAX])),
         ("unknown type `F7`", &|file| file.header[name]["dtype"] = json!("F7")),
@@ -110,8 +123,12 @@ fn weights_that_are_not_numbers() {
         file.data[start..start + 4].copy_from_slice(&value.to_le_bytes());
     }
     file.write(&weights);
-    let said =
-        ["model.safetensors", "NaN or infinite", "`model.norm.weight`: 1 of 32", "`model.layers.1.mlp.down_proj.weight`: 1 of 1536"];
+    let said = [
+        "model.safetensors",
+        "NaN or infinite",
+        "`model.norm.weight`: 1 of 32",
+        "`model.layers.1.mlp.down_proj.weight`: 1 of 1536",
+    ];
     refuses(&bench, &model, &said);
     bench.write("in.jsonl", "{\"context\": \"the\", \"continuation\": \" rain\"}\n");
     bench.fails(1, &["score", "--base", "model", "--input", "in.jsonl", "--output", "out.jsonl"], &said);
@@ -154,19 +171,27 @@ fn a_configuration_of_another_kind() {
     refuses(
         &bench,
         &model,
-        &["config.json", "`GPT2LMHeadModel` is not supported", "LlamaForCausalLM", "`hidden_act`", "`hidden_size` is \"wide\""],
+        &[
+            "config.json",
+            "`GPT2LMHeadModel` is not supported",
+            "LlamaForCausalLM",
+            "`hidden_act`",
+            "`hidden_size` is \"wide\"",
+        ],
     );
     fs::write(&config, "{\"hidden_size\": ").unwrap();
     refuses(&bench, &model, &["config.json", "not JSON"]);
     fs::write(&config, [0xff, 0xfe, 0x00]).unwrap();
-    refuses(&bench, &model, &["config.json", "UTF-8"]);
+    refuses(&bench, &model, &["config.json", "not UTF-8 text at byte 0"]);
 }
 
 #[test]
 fn sizes_that_no_machine_has() {
     let bench = Workbench::new();
     let model = bench.model("tiny-qwen3", "model");
-    for key in ["hidden_size", "vocab_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "head_dim"] {
+    for key in
+        ["hidden_size", "vocab_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "head_dim"]
+    {
         let kept = fs::read(model.join("config.json")).unwrap();
         for value in [json!(0), json!(u64::MAX), json!(1_u64 << 40), json!(-3), json!(1.5)] {
             edit_json(&model.join("config.json"), |keys| keys[key] = value);
@@ -191,7 +216,7 @@ fn a_tokenizer_that_does_not_fit() {
     });
     refuses(&bench, &model, &["model", "tokenizer", "token 500", "320 embeddings"]);
     fs::write(&tokenizer, &kept[..kept.len() / 2]).unwrap();
-    refuses(&bench, &model, &["tokenizer.json"]);
+    refuses(&bench, &model, &["tokenizer.json: tokenizer: it is not a valid tokenizer.json", "fetch it again"]);
     fs::write(&tokenizer, "{}").unwrap();
-    refuses(&bench, &model, &["tokenizer.json"]);
+    refuses(&bench, &model, &["tokenizer.json: tokenizer: it is not a valid tokenizer.json", "fetch it again"]);
 }

@@ -32,7 +32,8 @@ fn refuses(bench: &Workbench, base: &str, parts: &[&str]) {
 fn a_module_works_on_its_own_base_at_any_weight() {
     let bench = bench();
     let generate = |module: &str| {
-        let arguments = ["generate", "--base", "base", "--module", module, "--prompt", "the rain", "--max-tokens", "12"];
+        let arguments =
+            ["generate", "--base", "base", "--module", module, "--prompt", "the rain", "--max-tokens", "12"];
         bench.succeeds(&arguments).stdout
     };
     assert_ne!(generate("module"), generate("module=0"));
@@ -44,7 +45,11 @@ fn a_module_works_on_its_own_base_at_any_weight() {
 fn a_module_for_another_base() {
     let bench = bench();
     bench.model("tiny-qwen3", "other");
-    refuses(&bench, "other", &["module module", "was trained on lore-base-v1:", "this base is lore-base-v1:", "use the base"]);
+    refuses(
+        &bench,
+        "other",
+        &["module module", "was trained on lore-base-v1:", "this base is lore-base-v1:", "use the base"],
+    );
     // The same weights with another tokenizer are another base.
     bench.model("tiny-llama", "renamed");
     edit_json(&bench.path("renamed/tokenizer.json"), |keys| keys["added_tokens"][0]["content"] = json!("<|start|>"));
@@ -64,7 +69,8 @@ fn a_module_with_other_shapes() {
     // Its fingerprint says that it belongs to this base, its tensors do not.
     let base = bench.model("tiny-qwen3", "other");
     bench.module("module", &base);
-    let parts = ["module module", "does not fit this base", "`model.layers.0.self_attn.q_proj` maps 32 to 32", "maps 32 to 48"];
+    let parts =
+        ["module module", "does not fit this base", "`model.layers.0.self_attn.q_proj` maps 32 to 32", "maps 32 to 48"];
     refuses(&bench, "other", &parts);
 }
 

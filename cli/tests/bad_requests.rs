@@ -37,7 +37,8 @@ fn a_prompt_that_is_too_long() {
         &["the prompt with `--max-tokens`", "206 tokens", "128 positions", "make it shorter"],
     );
     assert_eq!(answer.stdout, "");
-    let answer = bench.fails(1, &["generate", "--base", "base", "--prompt", "the", "--max-tokens", "4000000000"], &["128"]);
+    let answer =
+        bench.fails(1, &["generate", "--base", "base", "--prompt", "the", "--max-tokens", "4000000000"], &["128"]);
     assert_eq!(answer.stdout, "");
 }
 
@@ -117,6 +118,17 @@ fn files_that_cannot_be_read_or_written() {
     bench.fails(2, &arguments, &["--output base", "is a directory"]);
     bench.write("file", "");
     bench.fails(1, &["convert", "base", "--out", "file/model"], &["file/model"]);
+}
+
+#[test]
+fn scores_that_are_not_numbers() {
+    let bench = bench();
+    bench.module("module", &bench.path("base"));
+    bench.write("in.jsonl", "{\"context\": \"the\", \"continuation\": \" rain\"}\n");
+    let arguments =
+        ["score", "--base", "base", "--module", "module=1e38", "--input", "in.jsonl", "--output", "out.jsonl"];
+    bench.fails(1, &arguments, &["in.jsonl: line 1: the model gives no finite log-likelihood", "weight is too large"]);
+    assert!(!bench.path("out.jsonl").exists());
 }
 
 #[test]

@@ -48,6 +48,21 @@ fn help() {
 }
 
 #[test]
+fn the_help_of_every_command_shows_an_example() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = |arguments: &[&str]| String::from_utf8(lore(folder.path(), arguments).stdout).unwrap();
+    let all = help(&["--help"]);
+    let listed = all.split_once("Commands:\n").unwrap().1.lines().take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = listed.map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert!(commands.contains(&"run") && commands.len() >= 7, "{commands:?}");
+    for command in commands.into_iter().filter(|command| *command != "help") {
+        let text = help(&[command, "--help"]);
+        let example = text.split_once("Example").map(|(_, after)| after);
+        assert!(example.is_some_and(|after| after.contains(&format!("lore {command}"))), "{text}");
+    }
+}
+
+#[test]
 fn usage_errors() {
     snapshot("usage_unknown_command", &["distill"], &[]);
     snapshot("usage_unknown_device", &["doctor", "--device", "tpu"], &[]);

@@ -73,7 +73,8 @@ fn a_run_ends_with_a_report_and_only_changed_stages_run_again() {
     assert_eq!(fs::read(&weights).unwrap(), kept);
 
     assert_eq!(bench.succeeds(&["run", "recipe.toml", "--force", "report"]).stages(), ["report"]);
-    let unknown = bench.fails(2, &["run", "recipe.toml", "--force", "modul:hills"], &["--force modul:hills", "module:hills"]);
+    let unknown =
+        bench.fails(2, &["run", "recipe.toml", "--force", "modul:hills"], &["--force modul:hills", "module:hills"]);
     assert_eq!(unknown.stages(), Vec::<String>::new());
 }
 
@@ -85,7 +86,8 @@ fn what_was_made_can_be_used(bench: &Workbench) {
     assert!(written.starts_with("the river"), "{written:?}");
     assert_eq!(bench.succeeds(&generate).stdout, written);
 
-    bench.write("in.jsonl", "{\"context\": \"The river of valley 4, seen for the\", \"continuation\": \" 5th time\"}\n");
+    bench
+        .write("in.jsonl", "{\"context\": \"The river of valley 4, seen for the\", \"continuation\": \" 5th time\"}\n");
     let likelihood = |modules: &[&str]| {
         let files = ["--input", "in.jsonl", "--output", "out.jsonl"];
         bench.succeeds(&[&["score"], &base[..], modules, &files].concat());
@@ -135,7 +137,8 @@ fn kill_at(bench: &Workbench, moment: impl Fn(&Path) -> bool) {
 fn has(stages: &Path, stage: &str, file: &str) -> bool {
     let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().collect::<Vec<_>>();
     let name_starts = |entry: &fs::DirEntry, start: &str| entry.file_name().to_string_lossy().starts_with(start);
-    let unfinished = |entry: &fs::DirEntry| name_starts(entry, stage) && entry.file_name().to_string_lossy().ends_with(".partial");
+    let unfinished =
+        |entry: &fs::DirEntry| name_starts(entry, stage) && entry.file_name().to_string_lossy().ends_with(".partial");
     entries(stages)
         .iter()
         .filter(|entry| unfinished(entry))
@@ -151,7 +154,9 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
     kill_at(&killed, |stages| has(stages, "general", "written.jsonl"));
     kill_at(&killed, |stages| has(stages, "base", "checkpoint-0000"));
     kill_at(&killed, |stages| has(stages, "module-rivers", "checkpoint-0000"));
-    kill_at(&killed, |stages| has(stages, "module-hills", "checkpoint.partial") || has(stages, "module-hills", "checkpoint-0000"));
+    kill_at(&killed, |stages| {
+        has(stages, "module-hills", "checkpoint.partial") || has(stages, "module-hills", "checkpoint-0000")
+    });
     let last = killed.succeeds(&RUN);
     assert_eq!(last.stages(), ["module:hills", "evaluate", "report"]);
     assert!(last.stderr.contains("module:hills, going on"), "{}", last.stderr);
@@ -177,7 +182,11 @@ fn a_checkpoint_that_cannot_be_resumed_from_is_named() {
     let manifest = checkpoint.join("checkpoint.json");
     let kept = fs::read(&manifest).unwrap();
     edit_json(&manifest, |keys| keys["identity"] = "0".repeat(64).into());
-    bench.fails(1, &RUN, &["stage `base` failed", &name, "belongs to a run with another recipe", "remove it to start again"]);
+    bench.fails(
+        1,
+        &RUN,
+        &["stage `base` failed", &name, "belongs to a run with another recipe", "remove it to start again"],
+    );
     fs::write(&manifest, &kept[..kept.len() / 2]).unwrap();
     bench.fails(1, &RUN, &["stage `base` failed", &name, "cannot be resumed from", "remove it to start again"]);
     fs::write(&manifest, kept).unwrap();
@@ -204,13 +213,14 @@ fn two_runs_do_not_share_a_folder() {
     let lock = bench.path("runs/tiny/lock");
     let start = Instant::now();
     let id = child.id().to_string();
-    while fs::read_to_string(&lock).is_ok_and(|holder| holder.trim() == id) == false {
+    while !fs::read_to_string(&lock).is_ok_and(|holder| holder.trim() == id) {
         assert!(start.elapsed() < Duration::from_secs(60), "the run never took its lock");
         sleep(Duration::from_millis(1));
     }
     let second = bench.run(&RUN);
     assert!(child.try_wait().unwrap().is_none(), "the first run ended too early to be in the way");
-    second.is_clear_failure(1, &["runs/tiny is in use by another `lore run`", &format!("(process {id})"), "--runs-dir"]);
+    second
+        .is_clear_failure(1, &["runs/tiny is in use by another `lore run`", &format!("(process {id})"), "--runs-dir"]);
     assert!(second.stages().is_empty());
 
     // Another folder is free.
@@ -218,7 +228,9 @@ fn two_runs_do_not_share_a_folder() {
     let other = bench.succeeds(&elsewhere);
     assert_eq!(other.stages(), STAGES);
     assert_eq!(Answer::of(child.wait_with_output().unwrap()).code, 0);
-    let same = |name: &str| fs::read(bench.path("elsewhere/tiny").join(name)).unwrap() == bench.read(&format!("runs/tiny/{name}"));
+    let same = |name: &str| {
+        fs::read(bench.path("elsewhere/tiny").join(name)).unwrap() == bench.read(&format!("runs/tiny/{name}"))
+    };
     assert!(same("base/model.safetensors") && same("modules/hills/adapter_model.safetensors"));
 }
 
@@ -238,6 +250,42 @@ fn lengths_beyond_the_teachers_positions() {
     bench.fails(1, &RUN, &parts("`evaluate.passage_tokens`"));
     change("sample_tokens = 6", "sample_tokens = 600");
     bench.fails(1, &RUN, &parts("`evaluate.sample_tokens`"));
+}
+
+#[test]
+fn general_text_may_be_fetched() {
+    let bench = tiny_run();
+    for number in 0..40 {
+        let text = format!("On day {number} the train came late and everyone in the hall read the news again.");
+        bench.write(&format!("general/{number}.txt"), text);
+    }
+    let start = RECIPE.find("[general.sample]").unwrap();
+    let end = RECIPE.find("[base]").unwrap();
+    let corpus = "[general.corpus]\nsource = \"file:general\"\nextract = { format = \"text\" }\n\n";
+    bench.write("recipe.toml", format!("{}{corpus}{}", &RECIPE[..start], &RECIPE[end..]));
+    let answer = bench.succeeds(&RUN);
+    assert_eq!(answer.stages().len(), STAGES.len() + 1);
+    assert_eq!(answer.stages()[1], "fetch:general");
+    assert!(bench.succeeds(&RUN).stages().is_empty());
+}
+
+#[test]
+fn the_same_teacher_in_another_format_makes_the_same_base() {
+    let bench = tiny_run();
+    bench.succeeds(&RUN);
+    let from_folder = made(&bench);
+    bench.model("tiny-llama.gguf", "teacher.gguf");
+    bench.write("recipe.toml", RECIPE.replace("file:teacher", "file:teacher.gguf"));
+    bench.succeeds(&RUN);
+    assert_eq!(made(&bench), from_folder);
+}
+
+#[test]
+fn a_base_with_all_of_the_teachers_blocks() {
+    let bench = tiny_run();
+    bench.write("recipe.toml", RECIPE.replace("first = 1, last = 0", "first = 1, last = 1"));
+    let answer = bench.succeeds(&RUN);
+    assert!(!answer.stderr.contains("NaN") && !answer.stdout.contains("NaN"), "{}{}", answer.stderr, answer.stdout);
 }
 
 #[test]

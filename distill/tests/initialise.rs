@@ -28,7 +28,9 @@ fn keeping_every_block_is_the_teacher_to_the_bit() {
 #[test]
 fn the_middle_is_dropped() {
     let teacher = decoder(6, 1);
-    for (first, last, kept) in [(2, 1, vec![0, 1, 5]), (0, 2, vec![4, 5]), (3, 0, vec![0, 1, 2]), (1, 4, vec![0, 2, 3, 4, 5])] {
+    for (first, last, kept) in
+        [(2, 1, vec![0, 1, 5]), (0, 2, vec![4, 5]), (3, 0, vec![0, 1, 2]), (1, 4, vec![0, 2, 3, 4, 5])]
+    {
         let student = student_from_teacher(&teacher, &Depth { first, last }).unwrap();
         assert_eq!(student.config.num_hidden_layers, kept.len());
         assert_eq!(student.blocks.len(), kept.len());

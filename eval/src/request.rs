@@ -5,8 +5,8 @@ use tokenizers::Tokenizer;
 
 /// Tokens of `context` and `continuation` the way lm-evaluation-harness (`_encode_pair`) splits them:
 /// spaces at the end of the context move to the continuation, both are encoded together, and the
-/// context's part is as long as its own encoding. An empty context is the `start` token, which is then put
-/// neither before the continuation by the tokenizer nor scored where the continuation begins with it.
+/// context's part is as long as its own encoding. A context with nothing left is the `start` token, which is
+/// then neither put before the continuation by the tokenizer nor scored where the continuation begins with it.
 ///
 /// # Errors
 /// Text that the tokenizer refuses.
@@ -16,19 +16,22 @@ pub fn token_request(
     context: &str,
     continuation: &str,
 ) -> tokenizers::Result<TokenRequest> {
-    let encode = |text: &str| Ok::<_, tokenizers::Error>(tokenizer.encode(text, true)?.get_ids().to_vec());
-    if context.is_empty() {
-        let ids = tokenizer.encode(continuation, false)?.get_ids().to_vec();
+    let kept = context.trim_end_matches(is_space);
+    let continuation = format!("{}{continuation}", &context[kept.len()..]);
+    let encode = |text: &str, special| Ok::<_, tokenizers::Error>(tokenizer.encode(text, special)?.get_ids().to_vec());
+    if kept.is_empty() {
+        let ids = encode(&continuation, false)?;
         let continuation = ids.strip_prefix(&[start]).unwrap_or(&ids).to_vec();
         return Ok(TokenRequest { context: vec![start], continuation });
     }
-    let kept = context.trim_end();
-    // A context of nothing but white space is left as it is: there would be nothing to encode.
-    let kept = if kept.is_empty() { context } else { kept };
-    let moved = format!("{}{continuation}", &context[kept.len()..]);
-    let context_length = encode(kept)?.len();
-    let mut whole = encode(&format!("{kept}{moved}"))?;
+    let context_length = encode(kept, true)?.len();
+    let mut whole = encode(&format!("{kept}{continuation}"), true)?;
     let continuation = whole.split_off(context_length.min(whole.len()));
     let context = if whole.is_empty() { vec![start] } else { whole };
     Ok(TokenRequest { context, continuation })
+}
+
+/// What Python's `str.rstrip` removes: Unicode's white space and the four separators of ASCII.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }

@@ -85,7 +85,8 @@ fn fresh_updates_change_nothing() {
 
 #[test]
 fn the_seed_decides_the_start() {
-    let start = |seed| bits(LoraTraining::new(decoder(2, 1), &LoraConfig::default(), seed).unwrap().parameters().iter());
+    let start =
+        |seed| bits(LoraTraining::new(decoder(2, 1), &LoraConfig::default(), seed).unwrap().parameters().iter());
     assert_eq!(start(1), start(1));
     let (one, two) = (start(1), start(2));
     for ((name, a), (_, b)) in one.iter().zip(&two) {
@@ -106,8 +107,7 @@ fn the_update_is_alpha_over_rank_times_b_a() {
     let parameters = stirred(&training);
     let merged = base.with_parameters(|name, tensor| {
         let path = name.strip_suffix(".weight").unwrap_or(name);
-        let (Some(a), Some(b)) =
-            (parameters.get(&format!("{path}.lora_A")), parameters.get(&format!("{path}.lora_B")))
+        let (Some(a), Some(b)) = (parameters.get(&format!("{path}.lora_A")), parameters.get(&format!("{path}.lora_B")))
         else {
             return tensor;
         };
@@ -165,7 +165,8 @@ fn gradients_are_slopes_of_the_loss() {
     let (gradient, _) = gradients(&parameters, 0, &batch, 1, &training).unwrap();
     let square: f64 = gradient.values().flat_map(values).map(|g| f64::from(g).powi(2)).sum();
     let loss = |step: f32| {
-        let moved = parameters.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone() + gradient[name].clone() * step));
+        let moved =
+            parameters.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone() + gradient[name].clone() * step));
         gradients(&Parameters::new(moved), 0, &batch, 1, &training).unwrap().1.loss
     };
     let step = 1e-2 / square.sqrt();
@@ -184,9 +185,8 @@ fn each_step_is_trained_at_one_of_the_weights() {
     };
     let training = with(&[1.0, 0.25], 5);
     let parameters = stirred(&training);
-    let loss = |training: &LoraTraining, step, parts| {
-        gradients(&parameters, step, &batch, parts, training).unwrap().1.loss
-    };
+    let loss =
+        |training: &LoraTraining, step, parts| gradients(&parameters, step, &batch, parts, training).unwrap().1.loss;
     // What the module costs at a weight, by the naive computation on the base with the module active at it.
     let loaded = LoadedModule::new(&export(&parameters, 3, 3.0), &Device::flex());
     let at = |weight: f32| {

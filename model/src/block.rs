@@ -3,8 +3,8 @@
 use crate::ops::rms_norm::rms_norm;
 use crate::ops::rotary::rotary;
 use crate::ops::swiglu::swiglu;
-use crate::projection::Projection;
-use crate::{config::ModelConfig, cpu::attention::Heads, cpu::rotary::RotaryTable};
+use crate::projection::{LowRank, Projection};
+use crate::{cpu::attention::Heads, cpu::rotary::RotaryTable};
 use burn::tensor::Tensor;
 use std::sync::Arc;
 
@@ -34,8 +34,9 @@ pub struct Block {
 }
 
 /// What all blocks of a forward pass share.
-pub struct BlockContext<'a> {
-    pub(crate) config: &'a ModelConfig,
+#[derive(Clone)]
+pub(crate) struct BlockContext {
+    pub(crate) eps: f64,
     pub(crate) heads: Heads,
     pub(crate) positions: Arc<Vec<u32>>,
     pub(crate) table: Arc<RotaryTable>,
@@ -47,10 +48,10 @@ impl Block {
     pub(crate) fn forward(
         &self,
         x: Tensor<2>,
-        context: &BlockContext<'_>,
+        context: &BlockContext,
         attend: &mut dyn FnMut([Tensor<2>; 3]) -> Tensor<2>,
     ) -> Tensor<2> {
-        let eps = context.config.rms_norm_eps;
+        let eps = context.eps;
         let normed = rms_norm(x.clone(), self.input_norm.clone(), eps);
         let mut q = self.q_proj.forward(normed.clone());
         let mut k = self.k_proj.forward(normed.clone());
@@ -67,6 +68,30 @@ impl Block {
         let gate = self.gate_proj.forward(normed.clone());
         let up = self.up_proj.forward(normed);
         x + self.down_proj.forward(swiglu(gate, up))
+    }
+
+    /// Every tensor of the block, updates included, in a fixed order.
+    pub(crate) fn tensors(&self) -> Vec<Tensor<2>> {
+        let mut tensors = Vec::new();
+        self.clone().replace(&mut |tensor| {
+            tensors.push(tensor.clone());
+            tensor
+        });
+        tensors
+    }
+
+    /// The block with every tensor replaced, in the order of [`Block::tensors`].
+    pub(crate) fn replace(mut self, change: &mut dyn FnMut(Tensor<2>) -> Tensor<2>) -> Self {
+        self.input_norm = change(self.input_norm);
+        self.post_attention_norm = change(self.post_attention_norm);
+        self.head_norms = self.head_norms.map(|(q, k)| (change(q), change(k)));
+        for (_, projection) in self.projections_mut() {
+            projection.weight = change(projection.weight.clone());
+            projection.bias = projection.bias.take().map(&mut *change);
+            projection.update =
+                projection.update.take().map(|update| LowRank { a: change(update.a), b: change(update.b), ..update });
+        }
+        self
     }
 
     /// The projections with their names inside the block.

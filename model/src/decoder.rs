@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::ops::attention::attention;
 use crate::ops::embedding::embedding;
 use crate::ops::host::matrix;
+use crate::ops::recompute::recomputed;
 use crate::ops::rms_norm::rms_norm;
 use crate::ops::sequences::Sequences;
 use crate::projection::{LowRank, Projection};
@@ -35,6 +36,7 @@ pub struct Decoder {
     pub norm: Tensor<2>,
     /// Untied head, `[vocabulary, hidden]`.
     pub lm_head: Option<Tensor<2>>,
+    recompute: bool,
     table: Arc<RotaryTable>,
 }
 
@@ -111,7 +113,7 @@ impl Decoder {
         let lm_head = (!config.tie_word_embeddings).then(|| take("lm_head.weight"));
         let positions = config.max_position_embeddings.min(MAX_POSITIONS);
         let table = Arc::new(RotaryTable::new(&frequencies(config), positions));
-        Ok(Self { config: config.clone(), embedding, blocks, norm, lm_head, table })
+        Ok(Self { config: config.clone(), embedding, blocks, norm, lm_head, recompute: false, table })
     }
 
     /// The base's own tensors by Hugging Face name (without low-rank updates), vectors as `[1, n]`.
@@ -152,6 +154,7 @@ impl Decoder {
         })
         .expect("replacing tensors cannot fail");
         decoder.table = self.table.clone();
+        decoder.recompute = self.recompute;
         let updates = self.blocks.iter().flat_map(|block| block.projections().map(|(_, p)| p.update.clone()));
         let slots = decoder.blocks.iter_mut().flat_map(|block| block.projections_mut().map(|(_, p)| &mut p.update));
         slots.zip(updates).for_each(|(slot, update)| *slot = update);
@@ -168,6 +171,13 @@ impl Decoder {
             }
         }
         decoder
+    }
+
+    /// The same decoder, computing each block's inside again in the backward pass instead of keeping it: about a
+    /// third more work for a fraction of the memory.
+    pub fn with_recompute(mut self, recompute: bool) -> Self {
+        self.recompute = recompute;
+        self
     }
 
     /// The head, `[vocabulary, hidden]`.
@@ -190,8 +200,16 @@ impl Decoder {
     /// # Panics
     /// When there are not as many tokens as rows, or a sequence is longer than [`Decoder::max_positions`].
     pub fn hidden(&self, tokens: Arc<Vec<u32>>, sequences: Arc<Sequences>) -> Tensor<2> {
-        let heads = self.heads();
-        self.run(tokens, sequences.clone(), |_, [q, k, v]| attention(q, k, v, sequences.clone(), heads))
+        let context = self.context(&sequences);
+        let mut x = self.embed(tokens, &sequences);
+        for block in &self.blocks {
+            x = if self.recompute {
+                recomputed_block(block, x, &context, &sequences)
+            } else {
+                block.forward(x, &context, &mut |[q, k, v]| attention(q, k, v, sequences.clone(), context.heads))
+            };
+        }
+        rms_norm(x, self.norm.clone(), context.eps)
     }
 
     /// Normalised final hidden states of new tokens, `lengths[i]` of them for slot `slots[i]` of the
@@ -207,11 +225,15 @@ impl Decoder {
         cache: &mut KvCache,
     ) -> Result<Tensor<2>, Error> {
         let sequences = Arc::new(cache.reserve(slots, lengths)?);
-        let heads = self.heads();
-        let hidden = self.run(tokens, sequences.clone(), |layer, [q, k, v]| {
-            let (k, v) = cache.append(layer, k, v, &sequences);
-            attention(q, k, v, sequences.clone(), heads)
-        });
+        let context = self.context(&sequences);
+        let mut x = self.embed(tokens, &sequences);
+        for (layer, block) in self.blocks.iter().enumerate() {
+            x = block.forward(x, &context, &mut |[q, k, v]| {
+                let (k, v) = cache.append(layer, k, v, &sequences);
+                attention(q, k, v, sequences.clone(), context.heads)
+            });
+        }
+        let hidden = rms_norm(x, self.norm.clone(), context.eps);
         Ok(hidden)
     }
 
@@ -223,32 +245,34 @@ impl Decoder {
         KvCache::new(self.blocks.len(), slots, capacity, width, &self.embedding.device())
     }
 
-    fn heads(&self) -> Heads {
-        Heads {
+    fn context(&self, sequences: &Sequences) -> BlockContext {
+        let heads = Heads {
             query: self.config.num_attention_heads,
             key_value: self.config.num_key_value_heads,
             dim: self.config.head_dim,
-        }
+        };
+        let positions = Arc::new(sequences.positions().to_vec());
+        BlockContext { eps: self.config.rms_norm_eps, heads, positions, table: self.table.clone() }
     }
 
-    fn run(
-        &self,
-        tokens: Arc<Vec<u32>>,
-        sequences: Arc<Sequences>,
-        mut attend: impl FnMut(usize, [Tensor<2>; 3]) -> Tensor<2>,
-    ) -> Tensor<2> {
+    fn embed(&self, tokens: Arc<Vec<u32>>, sequences: &Sequences) -> Tensor<2> {
         assert_eq!(tokens.len(), sequences.rows(), "one token per row");
         assert!(sequences.longest() <= self.max_positions(), "sequence longer than the model's positions");
-        let context = BlockContext {
-            config: &self.config,
-            heads: self.heads(),
-            positions: Arc::new(sequences.positions().to_vec()),
-            table: self.table.clone(),
-        };
-        let mut x = embedding(self.embedding.clone(), tokens);
-        for (layer, block) in self.blocks.iter().enumerate() {
-            x = block.forward(x, &context, &mut |qkv| attend(layer, qkv));
-        }
-        rms_norm(x, self.norm.clone(), self.config.rms_norm_eps)
+        embedding(self.embedding.clone(), tokens)
     }
+}
+
+/// A block of which only the input is kept for the backward pass.
+fn recomputed_block(block: &Block, x: Tensor<2>, context: &BlockContext, sequences: &Arc<Sequences>) -> Tensor<2> {
+    let (block, context, sequences) = (block.clone(), context.clone(), sequences.clone());
+    let inputs = std::iter::once(x).chain(block.tensors()).collect();
+    // The tracked tensors come in as inputs; what the closure holds must not be in the graph.
+    let block = block.replace(&mut Tensor::inner);
+    recomputed(inputs, move |inputs| {
+        let mut given = inputs[1..].iter().cloned();
+        let block = block.clone().replace(&mut |_| given.next().expect("one input for each tensor of the block"));
+        block.forward(inputs[0].clone(), &context, &mut |[q, k, v]| {
+            attention(q, k, v, sequences.clone(), context.heads)
+        })
+    })
 }

@@ -73,15 +73,23 @@ impl ModelFiles {
             missing.push("config.json");
         }
         if weights_path.is_none() {
-            missing.push("model.safetensors or model.safetensors.index.json (pickled .bin and .pt files are never read)");
+            missing
+                .push("model.safetensors or model.safetensors.index.json (pickled .bin and .pt files are never read)");
         }
         if !tokenizer_path.is_file() {
             missing.push("tokenizer.json");
         }
         let Some(weights_path) = weights_path.filter(|_| missing.is_empty()) else {
-            return Err(Error::NotAModel { path: folder.to_owned(), reason: format!("it lacks {}", missing.join("; ")) });
+            return Err(Error::NotAModel {
+                path: folder.to_owned(),
+                reason: format!("it lacks {}", missing.join("; ")),
+            });
         };
-        let text = std::fs::read_to_string(&config_path).map_err(|error| Error::io("read", &config_path, error))?;
+        let text = std::fs::read(&config_path).map_err(|error| Error::io("read", &config_path, error))?;
+        let text = String::from_utf8(text).map_err(|error| {
+            let problem = format!("not UTF-8 text at byte {}", error.utf8_error().valid_up_to());
+            Error::Config { path: config_path.clone(), problems: vec![problem] }
+        })?;
         let mut config = ModelConfig::from_json(&config_path, &text)?;
         for id in generation_ends(folder) {
             if !config.eos_token_ids.contains(&id) {
@@ -98,7 +106,10 @@ impl ModelFiles {
 }
 
 fn weights_path(folder: &Path) -> Option<PathBuf> {
-    ["model.safetensors.index.json", "model.safetensors"].map(|name| folder.join(name)).into_iter().find(|path| path.is_file())
+    ["model.safetensors.index.json", "model.safetensors"]
+        .map(|name| folder.join(name))
+        .into_iter()
+        .find(|path| path.is_file())
 }
 
 /// End tokens that only `generation_config.json` names, as instruction-tuned models do.

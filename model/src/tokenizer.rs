@@ -34,7 +34,8 @@ pub struct TokenizerSettings {
 /// [`Error::Io`]; [`Error::Tokenizer`] if it is not a valid tokenizer.
 pub fn load(path: &Path) -> Result<Tokenizer, Error> {
     let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
-    let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|error| tokenizer_error(path, error.to_string()))?;
+    let mut tokenizer = Tokenizer::from_bytes(&bytes)
+        .map_err(|error| tokenizer_error(path, format!("it is not a valid tokenizer.json ({error}); fetch it again")))?;
     tokenizer.with_truncation(None).map_err(|error| tokenizer_error(path, error.to_string()))?;
     tokenizer.with_padding(None);
     Ok(tokenizer)
@@ -51,7 +52,8 @@ pub fn load_settings(folder: &Path) -> Result<TokenizerSettings, Error> {
     for name in ["tokenizer_config.json", "special_tokens_map.json"] {
         let path = folder.join(name);
         let Some(text) = read_if_present(&path)? else { continue };
-        let keys: Map<String, Value> = serde_json::from_str(&text).map_err(|error| tokenizer_error(&path, error.to_string()))?;
+        let keys: Map<String, Value> = serde_json::from_str(&text)
+            .map_err(|error| tokenizer_error(&path, format!("it is not valid JSON ({error}); fetch it again")))?;
         for (key, token) in settings.tokens_mut() {
             if token.is_none() {
                 *token = keys.get(key).and_then(token_content);

@@ -77,9 +77,8 @@ fn positions_count() {
         assert!(largest_difference(&rows[0], &swapped[0]) <= 1e-5, "the first row sees itself only");
         let other = ModelConfig { rope_theta: 3.0, ..decoder.config.clone() };
         let parameters: Vec<(String, Tensor<2>)> = decoder.parameters();
-        let turned = Decoder::build(&other, |name, _| {
-            Ok(parameters.iter().find(|(found, _)| found == name).unwrap().1.clone())
-        });
+        let turned =
+            Decoder::build(&other, |name, _| Ok(parameters.iter().find(|(found, _)| found == name).unwrap().1.clone()));
         let turned = forward(&turned.unwrap(), &[vec![7, 7, 9]]).remove(0);
         assert!(largest_difference(&rows[2], &turned[2]) > 1e-3, "{name}");
     }

@@ -304,3 +304,30 @@ fn frozen_inputs_get_no_gradient() {
     assert!(a.grad(&gradients).is_some() && b.grad(&gradients).is_some());
     assert!(x.grad(&gradients).is_none() && frozen.grad(&gradients).is_none());
 }
+
+#[test]
+fn a_shared_prefix_is_the_same_as_repeating_it() {
+    let heads = Heads { query: 4, key_value: 2, dim: 4 };
+    let (prefix, ends) = (70, [1, 5, 66]);
+    let rows = prefix + ends.iter().sum::<usize>();
+    let [q, k, v] = [(16, 1), (8, 2), (8, 3)].map(|(width, seed)| M::random(rows, width, seed));
+    let parts: Vec<(usize, Option<usize>)> =
+        std::iter::once((prefix, None)).chain(ends.map(|length| (length, Some(0)))).collect();
+    let branching = Arc::new(Sequences::branching(&parts));
+    let shared = values(&attention(q.tensor(), k.tensor(), v.tensor(), branching, heads));
+    let mut first = prefix;
+    for length in ends {
+        let own: Vec<usize> = (0..prefix).chain(first..first + length).collect();
+        let pick = |m: &M| M {
+            rows: own.len(),
+            columns: m.columns,
+            v: own.iter().flat_map(|&r| m.v[r * m.columns..(r + 1) * m.columns].to_vec()).collect(),
+        };
+        let alone = naive_attention(&[pick(&q), pick(&k), pick(&v)], &[prefix + length], heads);
+        for i in 0..length * 16 {
+            let (found, expected) = (shared[first * 16 + i], alone[prefix * 16 + i]);
+            assert!((f64::from(found) - expected).abs() < 1e-5, "{found} against {expected}");
+        }
+        first += length;
+    }
+}

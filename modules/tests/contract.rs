@@ -53,7 +53,8 @@ fn module(rank: usize, alpha: f64, targets: &[&str], seed: u64) -> Adapter {
     let config = AdapterConfig::uniform(rank, alpha);
     let mut updates = BTreeMap::new();
     for (name, shape) in base_files().config.expected_tensors() {
-        let Some(path) = name.strip_suffix(".weight").filter(|path| targets.iter().any(|target| path.ends_with(target)))
+        let Some(path) =
+            name.strip_suffix(".weight").filter(|path| targets.iter().any(|target| path.ends_with(target)))
         else {
             continue;
         };
@@ -73,7 +74,9 @@ fn dense(update: &LowRank) -> Vec<f64> {
     for row in 0..update.out_features {
         for column in 0..update.in_features {
             let dot: f64 = (0..update.rank)
-                .map(|k| f64::from(update.b[row * update.rank + k]) * f64::from(update.a[k * update.in_features + column]))
+                .map(|k| {
+                    f64::from(update.b[row * update.rank + k]) * f64::from(update.a[k * update.in_features + column])
+                })
                 .sum();
             out.push(dot * f64::from(update.scale));
         }
@@ -222,7 +225,9 @@ fn invertible(size: usize, seed: u64) -> (Vec<f64>, Vec<f64>) {
     let (mut left, mut inverse) = (r.clone(), vec![0.0; size * size]);
     (0..size).for_each(|i| inverse[i * size + i] = 1.0);
     for pivot in 0..size {
-        let row = (pivot..size).max_by(|&a, &b| left[a * size + pivot].abs().total_cmp(&left[b * size + pivot].abs())).unwrap();
+        let row = (pivot..size)
+            .max_by(|&a, &b| left[a * size + pivot].abs().total_cmp(&left[b * size + pivot].abs()))
+            .unwrap();
         for column in 0..size {
             left.swap(row * size + column, pivot * size + column);
             inverse.swap(row * size + column, pivot * size + column);
@@ -311,7 +316,9 @@ fn a_module_of_another_base_is_refused() {
     for stated in [None, Some(other)] {
         adapter.base = stated;
         let error = adapter.check_base(&files.config, &fingerprint, false).unwrap_err();
-        assert!(matches!(error, Error::OtherBase { trained_on, found } if trained_on == stated && found == fingerprint));
+        assert!(
+            matches!(error, Error::OtherBase { trained_on, found } if trained_on == stated && found == fingerprint)
+        );
         let text = error.to_string();
         assert!(text.contains(&fingerprint.to_string()), "{text}");
         assert!(text.contains(&stated.map_or("does not name".to_owned(), |stated| stated.to_string())), "{text}");

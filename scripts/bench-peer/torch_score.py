@@ -30,8 +30,8 @@ def split(tokenizer, context, continuation):
     if not context:
         prefix = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
         return [prefix], tokenizer.encode(continuation, add_special_tokens=False)
-    whole, length = tokenizer.encode(context + continuation), len(tokenizer.encode(context.rstrip()))
-    return whole[:length], whole[length:]
+    given = tokenizer.encode(context.rstrip())
+    return given, tokenizer.encode(context + continuation)[len(given) :]
 
 
 @torch.no_grad()

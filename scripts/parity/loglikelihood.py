@@ -11,15 +11,14 @@ def prefix_token(tokenizer):
 def split(tokenizer, context, continuation):
     """Tokens of the context and of the continuation.
 
-    White space at the end of the context belongs to the continuation; both are encoded as one text, of which the
-    context has as many tokens as it has alone.
+    White space at the end of the context belongs to the continuation. The context is encoded alone; the continuation
+    is what follows as many tokens of both encoded as one text. (The two do not make up that text where a token would
+    reach over the boundary.)
     """
     if not context:
         return [prefix_token(tokenizer)], tokenizer.encode(continuation, add_special_tokens=False)
-    kept = context.rstrip()
-    whole = tokenizer.encode(context + continuation)
-    length = len(tokenizer.encode(kept))
-    return whole[:length], whole[length:]
+    given = tokenizer.encode(context.rstrip())
+    return given, tokenizer.encode(context + continuation)[len(given) :]
 
 
 @torch.no_grad()

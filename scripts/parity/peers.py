@@ -8,6 +8,7 @@ from pathlib import Path
 # Every model here is a local file; nothing is asked of a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 def need(*packages):

@@ -33,6 +33,9 @@ stride = logits.shape[-1] // SPREAD
 offsets = torch.arange(ids.numel()).view(*ids.shape, 1) * 7919 % stride
 selected = torch.cat([highest, offsets + stride * torch.arange(SPREAD)], dim=-1)
 chosen = logits.gather(-1, selected)
+closest = (chosen[..., 0] - chosen[..., 1]).min().item()
+# Logits may differ by 2e-3, which must not be enough for another most probable token.
+assert closest > 4e-3, f"a text is undecided about a token (lead {closest:.2g}): word it differently"
 tensors = {
     "ids": ids.int(),
     "selected": selected.to(torch.uint16),
@@ -40,5 +43,4 @@ tensors = {
     "log_sum_exp": logits.double().logsumexp(-1).float(),
 }
 save_file({name: values.contiguous() for name, values in tensors.items()}, FIXTURE)
-closest = (chosen[..., 0] - chosen[..., 1]).min().item()
 print(f"{FIXTURE.name}: {FIXTURE.stat().st_size} bytes; smallest lead of a most probable token {closest:.2g}")

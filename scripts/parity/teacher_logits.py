@@ -21,7 +21,7 @@ import torch
 
 from loglikelihood import loglikelihood, split
 
-LARGEST, EVERY = 2e-3, 5
+LARGEST, EVERY = 2e-3, 12
 
 if len(sys.argv) not in (3, 4):
     sys.exit(__doc__)

@@ -32,6 +32,8 @@ pub struct TrainConfig {
     pub clip_norm: Option<f64>,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// Compute each block's inside again in the backward pass instead of keeping it: slower, in less memory.
+    pub recompute: bool,
 }
 
 impl Default for TrainConfig {
@@ -50,6 +52,7 @@ impl Default for TrainConfig {
             eps: 1e-8,
             clip_norm: Some(1.0),
             checkpoint_every: 20,
+            recompute: false,
         }
     }
 }

@@ -54,11 +54,9 @@ impl MetricsFile {
                 lines.push('\n');
             }
         }
-        let folder = path.parent().expect("a file inside the run's folder");
-        tempfile::NamedTempFile::new_in(folder)
-            .and_then(|mut file| file.write_all(lines.as_bytes()).map(|()| file))
-            .and_then(|file| file.persist(path).map_err(|error| error.error))
-            .map_err(Error::io("write", path))?;
+        let partial = path.with_extension("partial");
+        std::fs::write(&partial, lines).map_err(Error::io("write", &partial))?;
+        std::fs::rename(&partial, path).map_err(Error::io("replace", path))?;
         let file = OpenOptions::new().append(true).open(path).map_err(Error::io("open", path))?;
         Ok((Self { path: path.to_owned(), file }, kept))
     }

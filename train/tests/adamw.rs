@@ -73,7 +73,8 @@ fn ten_steps_are_those_of_the_paper() {
         let size = 10f32.powi(step % 5 - 3);
         let mut gradients = BTreeMap::new();
         for (i, (name, shape)) in SHAPES.iter().enumerate() {
-            let gradient: Vec<f32> = draw(shape[0] * shape[1], 100 * step as u64 + i as u64).iter().map(|g| g * size).collect();
+            let gradient: Vec<f32> =
+                draw(shape[0] * shape[1], 100 * step as u64 + i as u64).iter().map(|g| g * size).collect();
             let rate = 0.01 / f64::from(step);
             if *name == "other" && step % 4 == 0 {
                 continue;
@@ -140,11 +141,13 @@ fn the_loop_clips_warms_up_and_decays() {
         eps: 1e-3,
         clip_norm: Some(2.9),
         checkpoint_every: 4,
+        ..TrainConfig::default()
     };
     let start: Vec<Vec<f32>> = SHAPES.iter().enumerate().map(|(i, (_, [r, c]))| draw(r * c, 20 + i as u64)).collect();
     let goal: Vec<Vec<f32>> = SHAPES.iter().enumerate().map(|(i, (_, [r, c]))| draw(r * c, 30 + i as u64)).collect();
     let named = |values: &[Vec<f32>]| {
-        let pairs = SHAPES.iter().zip(values).map(|((name, shape), values)| ((*name).to_owned(), tensor(values, *shape)));
+        let pairs =
+            SHAPES.iter().zip(values).map(|((name, shape), values)| ((*name).to_owned(), tensor(values, *shape)));
         pairs.collect::<BTreeMap<_, _>>()
     };
     // Steep enough that the first steps are clipped and the last are not.
@@ -167,7 +170,11 @@ fn the_loop_clips_warms_up_and_decays() {
             .collect();
         let norm = gradients.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
         let factor = if norm > 2.9 { 2.9 / norm } else { 1.0 };
-        if factor < 1.0 { clipped += 1 } else { free += 1 }
+        if factor < 1.0 {
+            clipped += 1
+        } else {
+            free += 1
+        }
         // Three steps up to the peak, then half a cosine over the seven that remain, ending at a fifth.
         let rate = match step {
             0..3 => 0.05 * f64::from(step + 1) / 3.0,

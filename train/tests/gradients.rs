@@ -28,8 +28,7 @@ fn norm<'a>(values: impl Iterator<Item = &'a f64>) -> f64 {
 /// ‖a − b‖ / ‖b‖ over all tensors.
 fn relative_difference(a: &Gradients, b: &Gradients) -> f64 {
     assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
-    let differences: Vec<f64> =
-        a.values().flatten().zip(b.values().flatten()).map(|(a, b)| a - b).collect();
+    let differences: Vec<f64> = a.values().flatten().zip(b.values().flatten()).map(|(a, b)| a - b).collect();
     norm(differences.iter()) / norm(b.values().flatten())
 }
 

@@ -189,9 +189,12 @@ fn a_checkpoint_of_another_run_is_refused() {
     place.train(&config(), "one").unwrap();
 }
 
+/// What is done to a checkpoint's folder.
+type Damage = fn(&Path);
+
 #[test]
 fn damaged_checkpoints_are_refused_by_name() {
-    let damage: [(&str, fn(&Path)); 6] = [
+    let damage: [(&str, Damage); 6] = [
         ("state cut short", |folder| {
             let path = folder.join("state.safetensors");
             let bytes = fs::read(&path).unwrap();

@@ -31,7 +31,7 @@ use crate::session::Session;
 #[command(after_help = "Examples:
   lore bench lora
   lore bench distil --sequences 8 --rounds 10 --json
-  scripts/bench --peer 'python3'")]
+  scripts/bench --peer python3")]
 pub struct BenchArguments {
     /// What to measure
     #[arg(value_enum)]
@@ -48,6 +48,9 @@ pub struct BenchArguments {
     /// Repetitions; the first is not counted
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..))]
     rounds: u16,
+    /// Compute blocks again in the backward pass instead of keeping them
+    #[arg(long)]
+    recompute: bool,
     /// Print one JSON object instead of a line for people
     #[arg(long)]
     json: bool,
@@ -76,7 +79,7 @@ enum Workload {
 /// A device that is not there.
 pub fn bench(arguments: &BenchArguments, session: &Session) -> Result<()> {
     let device = session.device.device()?;
-    let decoder = random_decoder(arguments.layers.into(), &device)?;
+    let decoder = random_decoder(arguments.layers.into(), &device)?.with_recompute(arguments.recompute);
     let work = Work {
         decoder,
         rows: usize::from(arguments.sequences) * usize::from(arguments.length),

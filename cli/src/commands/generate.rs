@@ -114,7 +114,11 @@ fn write_continuation(request: &GenerateRequest, _session: &Session) -> Result<(
     model.check_length("the prompt with `--max-tokens`", prompt.len() + request.max_tokens)?;
     let generation = Generation {
         max_tokens: request.max_tokens,
-        sampling: Sampling { temperature: request.temperature as f32, top_k: request.top_k, top_p: request.top_p.map(|p| p as f32) },
+        sampling: Sampling {
+            temperature: request.temperature as f32,
+            top_k: request.top_k,
+            top_p: request.top_p.map(|p| p as f32),
+        },
         seed: request.seed,
         stop: [model.files.config.eos_token_ids.as_slice(), &[model.start]].concat(),
     };

@@ -115,6 +115,14 @@ fn score_items(request: &ScoreRequest, input: &Path, session: &Session) -> Resul
     let mut task = session.progress.task("score", Some(total as u64), Unit::Tokens);
     let scores = lore_eval::score::score(&decoder, &requests, |tokens| task.advance(tokens as u64))?;
     task.finish(&format!("{} items", scores.len()));
+    let totals = request.items.iter().zip(&scores).filter(|(_, score)| !score.total().is_finite());
+    let problems = totals.map(|(item, _)| {
+        format!(
+            "line {}: the model gives no finite log-likelihood; a module's weight is too large, or its numbers are",
+            item.line
+        )
+    });
+    refuse(input, problems.collect())?;
     let scored = scores.iter().map(|score| Scored {
         loglikelihood: score.total(),
         tokens: score.log_likelihoods.len(),
@@ -171,7 +179,8 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 fn read_line(number: usize, line: &str) -> Result<(Map<String, Value>, Item), String> {
-    let object: Map<String, Value> = serde_json::from_str(line).map_err(|error| format!("not a JSON object ({error})"))?;
+    let object: Map<String, Value> =
+        serde_json::from_str(line).map_err(|error| format!("not a JSON object ({error})"))?;
     let text = |key: &str| match object.get(key) {
         Some(Value::String(text)) => Ok(text.clone()),
         Some(_) => Err(format!("`{key}` is not text")),
@@ -225,9 +234,15 @@ mod tests {
     fn every_bad_line_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let input = folder.path().join("in");
-        fs::write(&input, "[]\n{\"context\": 1}\n{\"context\": \"\", \"continuation\": \"\"}\n{\"context\": \"\"}\n").unwrap();
+        fs::write(&input, "[]\n{\"context\": 1}\n{\"context\": \"\", \"continuation\": \"\"}\n{\"context\": \"\"}\n")
+            .unwrap();
         let message = read_lines(&input).unwrap_err().to_string();
-        for part in ["line 1: not a JSON object", "line 2: `context` is not text", "line 3: `continuation` is empty", "line 4: `continuation` is missing"] {
+        for part in [
+            "line 1: not a JSON object",
+            "line 2: `context` is not text",
+            "line 3: `continuation` is empty",
+            "line 4: `continuation` is missing",
+        ] {
             assert!(message.contains(part), "{message}");
         }
     }

@@ -13,8 +13,7 @@ use super::syntax::{Node, Value, dotted, line_and_column, steps};
 use super::{General, ModuleConfig, Recipe, Split};
 
 /// The projections a decoder block has.
-const PROJECTIONS: [&str; 7] =
-    ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
 /// Adds every impossible value of `recipe`. What was reported while reading is not judged again.
 pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Problem>) {
@@ -85,9 +84,7 @@ impl Check<'_> {
         let path = steps(path);
         let node = self.tree.nearest(&path);
         let key = dotted(&path);
-        if good
-            || matches!(node.value, Value::Placeholder)
-            || self.problems.iter().any(|problem| problem.covers(&key))
+        if good || matches!(node.value, Value::Placeholder) || self.problems.iter().any(|problem| problem.covers(&key))
         {
             return;
         }
@@ -225,7 +222,11 @@ impl Check<'_> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         self.that(positive(train.learning_rate), &at("learning_rate"), "must be more than 0");
         self.that(positive(train.eps), &at("eps"), "must be more than 0");
-        self.that(train.clip_norm.is_none_or(positive), &at("clip_norm"), "must be more than 0; leave it out for no clipping");
+        self.that(
+            train.clip_norm.is_none_or(positive),
+            &at("clip_norm"),
+            "must be more than 0; leave it out for no clipping",
+        );
         let decay = train.weight_decay.is_finite() && train.weight_decay >= 0.0;
         self.that(decay, &at("weight_decay"), "must not be negative");
         let fraction = (0.0..=1.0).contains(&train.final_fraction);

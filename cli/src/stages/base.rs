@@ -115,7 +115,8 @@ fn distil_base(request: &BaseRequest<'_>) -> Result<Outcome> {
     teacher.check_length("`base.train.sequence_length`", base.train.sequence_length + 1)?;
     let untrained = student_from_teacher(&teacher.decoder, &base.depth)
         .map_err(Error::while_doing("`base.depth` of the recipe"))?;
-    let distillation = Distillation::new(untrained.clone(), teacher.decoder.clone(), 1.0);
+    let learner = untrained.clone().with_recompute(base.train.recompute);
+    let distillation = Distillation::new(learner, teacher.decoder.clone(), 1.0);
     let parts = vec![Part { name: "general".into(), store: open_tokens(general, Split::Train)?, weight: 1.0 }];
     let mixture = Mixture::new(parts, base.train.sequence_length, base.train.batch_sequences, *seed)?;
     let run = Run {
@@ -153,12 +154,17 @@ fn distil_base(request: &BaseRequest<'_>) -> Result<Outcome> {
     let student_bits = measure(&student, "held-out: student")?;
     let agreement = distance(&teacher.decoder, &student, teacher.start, &text[0].passages);
     clear_checkpoints(working)?;
-    let gap = (untrained_bits - student_bits) / (untrained_bits - teacher_bits);
+    // A student with all of the teacher's blocks starts where the teacher is.
+    let way = if untrained_bits > teacher_bits {
+        let share = 100.0 * (untrained_bits - student_bits) / (untrained_bits - teacher_bits);
+        format!("{share:.0} % of the way from {untrained_bits:.3} to the teacher's {teacher_bits:.3}")
+    } else {
+        format!("untrained {untrained_bits:.3}, the teacher {teacher_bits:.3}")
+    };
     Ok(Outcome {
         summary: format!(
-            "{:.0} million parameters, {student_bits:.3} bits per byte on held-out text: {:.0} % of the way from {untrained_bits:.3} to the teacher's {teacher_bits:.3}",
+            "{:.0} million parameters, {student_bits:.3} bits per byte on held-out text: {way}",
             config.parameter_count() as f64 / 1e6,
-            100.0 * gap,
         ),
         facts: json!({
             "name": base.name,

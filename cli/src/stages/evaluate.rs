@@ -19,8 +19,8 @@ use super::prepared::held_out;
 
 use super::{Outcome, Stage, StageContext};
 use crate::error::{Error, Result};
-use crate::plan::estimate::{self, Estimate, Facts};
 use crate::models::{LoadedModel, load_model};
+use crate::plan::estimate::{self, Estimate, Facts};
 use crate::recipe::{Base, Combine, Evaluate, Recipe};
 use crate::session::Session;
 
@@ -180,7 +180,9 @@ fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
     drop((model, modules));
     let teacher = load_model(teacher, &device)?;
     if teacher.files.tokenizer.get_vocab_size(true) != tokenizer.get_vocab_size(true) {
-        return Err(Error::Failed("base and teacher have different vocabularies; their rows cannot be compared".into()));
+        return Err(Error::Failed(
+            "base and teacher have different vocabularies; their rows cannot be compared".into(),
+        ));
     }
     let teacher_row = score_texts(&teacher.decoder, &texts, teacher.start, "score: teacher", &*session.progress)
         .map_err(Error::while_doing("scoring held-out texts"))?;
@@ -253,8 +255,7 @@ fn texts(request: &EvaluateRequest<'_>, model: &LoadedModel) -> Result<Vec<Text>
     folders
         .chain([(GENERAL, *general)])
         .map(|(name, folder)| {
-            let passages =
-                held_out(folder, &model.files.tokenizer, evaluate.tokens_per_text, evaluate.passage_tokens)?;
+            let passages = held_out(folder, &model.files.tokenizer, evaluate.tokens_per_text, evaluate.passage_tokens)?;
             if passages.is_empty() {
                 return Err(Error::Failed(format!(
                     "`{name}` has no held-out text: raise `split.test` or give it more documents"

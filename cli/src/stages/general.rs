@@ -13,8 +13,8 @@ use super::prepared::write_prepared;
 
 use super::{Outcome, Stage, StageContext};
 use crate::error::{Error, Result};
-use crate::plan::estimate::{self, Estimate, Facts};
 use crate::models::load_model;
+use crate::plan::estimate::{self, Estimate, Facts};
 use crate::recipe::{General, Sample};
 use crate::session::Session;
 

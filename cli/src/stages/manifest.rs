@@ -55,10 +55,12 @@ pub struct Output {
 }
 
 impl Output {
-    /// Records a file or folder.
+    /// Records a file or folder elsewhere, by its absolute path.
     pub fn outside(path: &Path) -> Self {
         let size = fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|m| m.len());
-        Self { path: path.into(), bytes: size, sha256: None }
+        // It fails only for an empty path and where there is no current folder.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+        Self { path, bytes: size, sha256: None }
     }
 
     fn intact(&self, folder: &Path) -> bool {

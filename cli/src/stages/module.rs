@@ -119,7 +119,8 @@ fn train_module(request: &ModuleRequest<'_>) -> Result<Outcome> {
     let model = load_model(base, &session.device.device()?)?;
     model.check_length("the module's `train.sequence_length`", module.train.sequence_length + 1)?;
     let fingerprint = model.fingerprint()?;
-    let training = LoraTraining::new(model.decoder.clone(), &module.lora, *seed)
+    let learner = model.decoder.clone().with_recompute(module.train.recompute);
+    let training = LoraTraining::new(learner, &module.lora, *seed)
         .map_err(Error::while_doing("`lora.targets` of the recipe"))?;
     let mut parts =
         vec![Part { name: topic.name.clone(), store: open_tokens(topic_tokens, Split::Train)?, weight: 1.0 - module.replay }];

@@ -31,7 +31,8 @@ pub struct Prepared {
 pub fn write_prepared(documents: &Documents, teacher: &Path, folder: &Path, session: &Session) -> Result<Prepared> {
     check_splits(documents)?;
     let files = ModelFiles::open(teacher)?;
-    let serialised = files.tokenizer.to_string(false).map_err(|error| Error::Failed(format!("the tokenizer: {error}")))?;
+    let serialised =
+        files.tokenizer.to_string(false).map_err(|error| Error::Failed(format!("the tokenizer: {error}")))?;
     let hash = sha256_of(&serialised.into());
     documents.write(&folder.join(DOCUMENTS))?;
     let boundaries = Boundaries { bos: Some(files.document_start()), eos: None };

@@ -97,7 +97,8 @@ pub fn tiny_run() -> Workbench {
 fn text(number: usize, noun: &str, what: &str) -> String {
     let mut text = String::new();
     for sentence in 0..4 {
-        writeln!(text, "The {noun} of valley {number}, seen for the {}th time, {what}.", sentence + 4).expect("a String takes all text");
+        writeln!(text, "The {noun} of valley {number}, seen for the {}th time, {what}.", sentence + 4)
+            .expect("a String takes all text");
     }
     text
 }

@@ -10,6 +10,7 @@ pub mod head;
 pub mod host;
 mod product;
 pub mod projection;
+pub mod recompute;
 pub mod rms_norm;
 pub mod rotary;
 pub mod sequences;
