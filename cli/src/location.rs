@@ -91,9 +91,8 @@ pub struct WeightedModule {
 /// # Errors
 /// When one cannot be fetched.
 pub fn resolve_modules(modules: &[ModuleArgument], session: &Session) -> Result<Vec<WeightedModule>> {
-    let resolve = |module: &ModuleArgument| {
-        Ok(WeightedModule { path: module.location.resolve(session)?, weight: module.weight })
-    };
+    let resolve =
+        |module: &ModuleArgument| Ok(WeightedModule { path: module.location.resolve(session)?, weight: module.weight });
     modules.iter().map(resolve).collect()
 }
 

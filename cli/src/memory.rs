@@ -12,7 +12,8 @@ pub fn peak_resident() -> Option<u64> {
 /// The machine, for the report.
 pub fn machine(device: &str) -> Machine {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':')).map(|(_, name)| name.trim());
+    let model =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':')).map(|(_, name)| name.trim());
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     Machine {
         cpu: model.unwrap_or("unknown").to_owned(),

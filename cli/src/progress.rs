@@ -126,12 +126,13 @@ impl BarTask {
             Some(_) => "{prefix} {bar:24} {state} {msg}",
             None => "{prefix} {spinner} {state} {msg}",
         };
-        let style = ProgressStyle::with_template(template)
-            .expect("the templates above are valid")
-            .with_key("state", move |now: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let style = ProgressStyle::with_template(template).expect("the templates above are valid").with_key(
+            "state",
+            move |now: &ProgressState, out: &mut dyn std::fmt::Write| {
                 // A failed write shows as a missing remark; there is nowhere to report it.
                 let _ = out.write_str(&state(now.pos(), now.len().filter(|_| total.is_some()), now.elapsed(), unit));
-            });
+            },
+        );
         bar.set_style(style);
         bar.set_prefix(label.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));

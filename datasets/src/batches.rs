@@ -15,6 +15,8 @@ pub struct Batch {
     pub targets: Vec<u32>,
     /// 1 where there is a target, else 0, `[tokens]`.
     pub mask: Vec<f32>,
+    /// Which part of a mixture each sequence comes from, as far as it was said; 0 beyond the end.
+    pub parts: Vec<usize>,
 }
 
 impl Batch {
@@ -37,15 +39,9 @@ impl Batch {
     /// If `length` is 0 or there is no such window.
     pub fn push_window(&mut self, store: &TokenStore, length: usize, index: u64) {
         let (tokens, offsets) = (store.tokens(), store.offsets());
-        let start = usize::try_from(index)
-            .ok()
-            .and_then(|i| i.checked_mul(length))
-            .expect("an index from `windows`");
+        let start = usize::try_from(index).ok().and_then(|i| i.checked_mul(length)).expect("an index from `windows`");
         let end = (start + length).min(tokens.len());
-        assert!(
-            start < end,
-            "window {index} of {length} tokens is beyond the store"
-        );
+        assert!(start < end, "window {index} of {length} tokens is beyond the store");
         // The document of the first token: documents without tokens are passed over.
         let mut document = offsets.partition_point(|&offset| offset <= start as u64) - 1;
         let mut at = start;
@@ -58,12 +54,10 @@ impl Batch {
             let part_end = document_end.min(end);
             self.lengths.push(part_end - at);
             self.tokens.extend_from_slice(&tokens[at..part_end]);
-            self.targets
-                .extend_from_slice(&tokens[at + 1..(part_end + 1).min(document_end)]);
+            self.targets.extend_from_slice(&tokens[at + 1..(part_end + 1).min(document_end)]);
             self.targets.resize(self.tokens.len(), 0);
             self.mask.resize(self.tokens.len() - 1, 1.0);
-            self.mask
-                .push(if part_end < document_end { 1.0 } else { 0.0 });
+            self.mask.push(if part_end < document_end { 1.0 } else { 0.0 });
             at = part_end;
         }
     }

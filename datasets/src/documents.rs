@@ -6,8 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use polars::prelude::{
-    DataFrame, DataType, IntoLazy, ParquetReader, ParquetWriter, SerReader, StringChunked,
-    UInt64Chunked, col, df, len,
+    DataFrame, DataType, IntoLazy, ParquetReader, ParquetWriter, SerReader, StringChunked, UInt64Chunked, col, df, len,
 };
 use sha2::{Digest, Sha256};
 
@@ -15,9 +14,7 @@ use crate::error::{Error, Result};
 use crate::extract::Extracted;
 use crate::split::{Split, SplitSpec};
 
-const TEXT_COLUMNS: [&str; 9] = [
-    "id", "group", "title", "text", "source", "license", "topic", "split", "sha256",
-];
+const TEXT_COLUMNS: [&str; 9] = ["id", "group", "title", "text", "source", "license", "topic", "split", "sha256"];
 const COUNT_COLUMNS: [&str; 2] = ["chars", "bytes"];
 
 /// Where documents come from; the same for all documents of a corpus.
@@ -80,11 +77,7 @@ impl Documents {
     ///
     /// # Errors
     /// A split that is declared wrongly.
-    pub fn build(
-        extracted: Vec<Extracted>,
-        origin: &Origin,
-        split: &SplitSpec,
-    ) -> Result<(Self, CleaningReport)> {
+    pub fn build(extracted: Vec<Extracted>, origin: &Origin, split: &SplitSpec) -> Result<(Self, CleaningReport)> {
         split.validate()?;
         let mut report = CleaningReport::default();
         let mut seen = HashSet::new();
@@ -104,26 +97,12 @@ impl Documents {
             chars.push(text.chars().count() as u64);
             bytes.push(text.len() as u64);
             let split = split.assign(&document.group).name().to_owned();
-            let row = [
-                document.id,
-                document.group,
-                document.title,
-                text,
-                split,
-                hex(&digest),
-            ];
-            columns
-                .iter_mut()
-                .zip(row)
-                .for_each(|(column, value)| column.push(value));
+            let row = [document.id, document.group, document.title, text, split, hex(&digest)];
+            columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
         }
         let [id, group, title, text, split, sha256] = columns;
         let same = |value: &str| vec![value.to_owned(); id.len()];
-        let (source, license, topic) = (
-            same(&origin.source),
-            same(&origin.license),
-            same(&origin.topic),
-        );
+        let (source, license, topic) = (same(&origin.source), same(&origin.license), same(&origin.topic));
         let frame = df!(
             "id" => id, "group" => group, "title" => title, "text" => text, "source" => source, "license" => license,
             "topic" => topic, "split" => split, "sha256" => sha256, "chars" => chars, "bytes" => bytes,
@@ -149,8 +128,7 @@ impl Documents {
 
     /// The documents of a split, in the order of the table.
     pub fn split(&self, split: Split) -> Vec<Document<'_>> {
-        let [id, group, title, text, splits] =
-            ["id", "group", "title", "text", "split"].map(|name| self.texts(name));
+        let [id, group, title, text, splits] = ["id", "group", "title", "text", "split"].map(|name| self.texts(name));
         (0..self.len())
             .filter(|&row| splits.get(row) == Some(split.name()))
             .map(|row| Document {
@@ -171,19 +149,13 @@ impl Documents {
             .group_by([col("split")])
             .agg([
                 len().cast(DataType::UInt64).alias("documents"),
-                col("group")
-                    .n_unique()
-                    .cast(DataType::UInt64)
-                    .alias("groups"),
+                col("group").n_unique().cast(DataType::UInt64).alias("groups"),
                 col("chars").sum(),
                 col("bytes").sum(),
             ])
             .collect()
             .expect("the columns were checked when the table was made");
-        let splits = column(&counts, "split")
-            .str()
-            .expect("a text column")
-            .clone();
+        let splits = column(&counts, "split").str().expect("a text column").clone();
         let number = |name: &str, row: usize| numbers(&counts, name).get(row).unwrap_or_default();
         let mut summary: Vec<_> = (0..counts.height())
             .filter_map(|row| {
@@ -220,19 +192,13 @@ impl Documents {
     /// # Errors
     /// What kept the file from being written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let folder = path
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         // In memory first: Parquet's errors do not tell a full disk from anything else.
         let mut bytes = Vec::new();
         ParquetWriter::new(&mut bytes)
             .finish(&mut self.frame.clone())
-            .map_err(|e| Error::Documents {
-                path: path.to_owned(),
-                problem: format!("it cannot be written: {e}"),
-            })?;
+            .map_err(|e| Error::Documents { path: path.to_owned(), problem: format!("it cannot be written: {e}") })?;
         let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
         file.write_all(&bytes).map_err(|e| Error::io(path, e))?;
         file.as_file().sync_all().map_err(|e| Error::io(path, e))?;
@@ -245,61 +211,38 @@ impl Documents {
     /// # Errors
     /// A file that is not Parquet, lacks columns, has empty cells, or names an unknown split.
     pub fn read(path: &Path) -> Result<Self> {
-        let problem = |problem: String| Error::Documents {
-            path: path.to_owned(),
-            problem,
-        };
+        let problem = |problem: String| Error::Documents { path: path.to_owned(), problem };
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        let frame = ParquetReader::new(file)
-            .finish()
-            .map_err(|e| problem(format!("it is not readable as Parquet: {e}")))?;
+        let frame =
+            ParquetReader::new(file).finish().map_err(|e| problem(format!("it is not readable as Parquet: {e}")))?;
         let mut problems = Vec::new();
-        for (names, kind) in [
-            (&TEXT_COLUMNS[..], DataType::String),
-            (&COUNT_COLUMNS[..], DataType::UInt64),
-        ] {
+        for (names, kind) in [(&TEXT_COLUMNS[..], DataType::String), (&COUNT_COLUMNS[..], DataType::UInt64)] {
             for name in names {
                 match frame.column(name) {
                     Err(_) => problems.push(format!("no column `{name}`")),
                     Ok(column) if *column.dtype() != kind => {
-                        problems.push(format!(
-                            "column `{name}` is {} instead of {kind}",
-                            column.dtype()
-                        ));
+                        problems.push(format!("column `{name}` is {} instead of {kind}", column.dtype()));
                     }
-                    Ok(column) if column.null_count() > 0 => {
-                        problems.push(format!("column `{name}` has empty cells"))
-                    }
+                    Ok(column) if column.null_count() > 0 => problems.push(format!("column `{name}` has empty cells")),
                     Ok(_) => {}
                 }
             }
         }
         if !problems.is_empty() {
-            return Err(problem(format!(
-                "it is not a table of documents: {}",
-                problems.join("; ")
-            )));
+            return Err(problem(format!("it is not a table of documents: {}", problems.join("; "))));
         }
         let documents = Self { frame };
-        let unknown = documents
-            .texts("split")
-            .iter()
-            .flatten()
-            .find_map(|name| name.parse::<Split>().err());
+        let unknown = documents.texts("split").iter().flatten().find_map(|name| name.parse::<Split>().err());
         unknown.map_or(Ok(documents), |unknown| Err(problem(unknown)))
     }
 
     fn texts(&self, name: &str) -> &StringChunked {
-        column(&self.frame, name)
-            .str()
-            .expect("a text column, checked when the table was made")
+        column(&self.frame, name).str().expect("a text column, checked when the table was made")
     }
 }
 
 fn column<'a>(frame: &'a DataFrame, name: &str) -> &'a polars::prelude::Column {
-    frame
-        .column(name)
-        .expect("a column of every table of documents")
+    frame.column(name).expect("a column of every table of documents")
 }
 
 fn numbers<'a>(frame: &'a DataFrame, name: &str) -> &'a UInt64Chunked {
@@ -323,13 +266,7 @@ pub fn clean(text: &str) -> String {
                 cleaned.push('\n');
             }
             // Soft hyphen, zero-width space, byte order mark, direction marks.
-            '\u{ad}'
-            | '\u{200b}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'
-            | '\u{feff}' => {}
+            '\u{ad}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{feff}' => {}
             c if c.is_whitespace() => cleaned.push(' '),
             c if c.is_control() => {}
             c => cleaned.push(c),

@@ -168,9 +168,7 @@ pub enum Error {
     },
 
     /// Nothing could be extracted.
-    #[error(
-        "{corpus}: no documents were found. Searched {searched}. Check `files`, the templates and `min_chars`"
-    )]
+    #[error("{corpus}: no documents were found. Searched {searched}. Check `files`, the templates and `min_chars`")]
     EmptyCorpus {
         /// The corpus.
         corpus: String,
@@ -211,11 +209,7 @@ impl Error {
     pub fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
         let path = path.into();
         if source.kind() == io::ErrorKind::StorageFull {
-            Self::NoSpace {
-                path,
-                needed: None,
-                available: None,
-            }
+            Self::NoSpace { path, needed: None, available: None }
         } else {
             Self::Io { path, source }
         }
@@ -234,12 +228,7 @@ fn space_detail(needed: Option<u64>, available: Option<u64>) -> String {
 }
 
 fn first_of(items: &[String], count: usize) -> String {
-    let mut text = items
-        .iter()
-        .take(count)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join("; ");
+    let mut text = items.iter().take(count).cloned().collect::<Vec<_>>().join("; ");
     if items.len() > count {
         text.push_str(&format!("; and {} more", items.len() - count));
     }

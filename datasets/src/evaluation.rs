@@ -65,11 +65,7 @@ pub fn passages(
                 return Ok(made);
             }
             left -= tokens.len();
-            made.push(EvalPassage {
-                document: document.id.to_owned(),
-                tokens,
-                bytes,
-            });
+            made.push(EvalPassage { document: document.id.to_owned(), tokens, bytes });
         }
     }
     Ok(made)
@@ -77,28 +73,16 @@ pub fn passages(
 
 /// Runs of at most `max_tokens` tokens with the bytes each covers. A cut inside a character, as byte-level
 /// vocabularies allow, gives the whole character to the run in which it starts.
-fn cut(
-    tokenizer: &Tokenizer,
-    id: &str,
-    text: &str,
-    max_tokens: usize,
-) -> Result<Vec<(Vec<u32>, u64)>> {
+fn cut(tokenizer: &Tokenizer, id: &str, text: &str, max_tokens: usize) -> Result<Vec<(Vec<u32>, u64)>> {
     let encoding = tokenizer
         .encode(text, false)
-        .map_err(|e| Error::Tokenizer {
-            document: id.to_owned(),
-            problem: e.to_string(),
-        })?;
+        .map_err(|e| Error::Tokenizer { document: id.to_owned(), problem: e.to_string() })?;
     let (ids, offsets) = (encoding.get_ids(), encoding.get_offsets());
     let mut runs = Vec::new();
     let mut covered = 0;
     for start in (0..ids.len()).step_by(max_tokens) {
         let end = (start + max_tokens).min(ids.len());
-        let upto = if end == ids.len() {
-            text.len()
-        } else {
-            offsets[end - 1].1.clamp(covered, text.len())
-        };
+        let upto = if end == ids.len() { text.len() } else { offsets[end - 1].1.clamp(covered, text.len()) };
         runs.push((ids[start..end].to_vec(), (upto - covered) as u64));
         covered = upto;
     }

@@ -38,12 +38,7 @@ impl Mixture {
     ///
     /// # Errors
     /// [`Error::Declaration`] naming every part that has no tokens or no positive weight, and lengths of 0.
-    pub fn new(
-        parts: Vec<Part>,
-        sequence_length: usize,
-        sequences_per_batch: usize,
-        seed: u64,
-    ) -> Result<Self> {
+    pub fn new(parts: Vec<Part>, sequence_length: usize, sequences_per_batch: usize, seed: u64) -> Result<Self> {
         let mut problems = Vec::new();
         if parts.is_empty() {
             problems.push("no part to mix".to_owned());
@@ -63,31 +58,16 @@ impl Mixture {
                 ));
             }
             if !(part.weight.is_finite() && part.weight > 0.0) {
-                problems.push(format!(
-                    "the weight of `{}` is {}, but a positive number is needed",
-                    part.name, part.weight
-                ));
+                problems
+                    .push(format!("the weight of `{}` is {}, but a positive number is needed", part.name, part.weight));
             }
         }
         if !problems.is_empty() {
-            return Err(Error::Declaration {
-                what: "mixture of training data".into(),
-                problems,
-            });
+            return Err(Error::Declaration { what: "mixture of training data".into(), problems });
         }
-        let windows = parts
-            .iter()
-            .map(|part| windows(&part.store, sequence_length))
-            .collect();
+        let windows = parts.iter().map(|part| windows(&part.store, sequence_length)).collect();
         let weights: Vec<f64> = parts.iter().map(|part| part.weight).collect();
-        Ok(Self {
-            windows,
-            schedule: Schedule::new(&weights),
-            parts,
-            sequence_length,
-            sequences_per_batch,
-            seed,
-        })
+        Ok(Self { windows, schedule: Schedule::new(&weights), parts, sequence_length, sequences_per_batch, seed })
     }
 
     /// The batch of a step: `sequences_per_batch` windows, one after another.
@@ -96,6 +76,7 @@ impl Mixture {
         for slot in 0..self.sequences_per_batch as u64 {
             let (part, window) = self.window(step * self.sequences_per_batch as u64 + slot);
             batch.push_window(&self.parts[part].store, self.sequence_length, window);
+            batch.parts.resize(batch.lengths.len(), part);
         }
         batch
     }
@@ -111,17 +92,13 @@ impl Mixture {
 
     /// Steps until every part has been seen whole at least once.
     pub fn steps_per_epoch(&self) -> u64 {
-        let last = (0..self.parts.len())
-            .map(|part| self.schedule.slot_of(part, self.windows[part] - 1))
-            .max();
+        let last = (0..self.parts.len()).map(|part| self.schedule.slot_of(part, self.windows[part] - 1)).max();
         last.map_or(0, |slot| slot / self.sequences_per_batch as u64 + 1)
     }
 
     /// Times a part has been seen, whole or in part, before a step.
     pub fn epochs(&self, part: usize, step: u64) -> f64 {
-        let drawn = self
-            .schedule
-            .drawn(part, step * self.sequences_per_batch as u64);
+        let drawn = self.schedule.drawn(part, step * self.sequences_per_batch as u64);
         drawn as f64 / self.windows[part] as f64
     }
 
@@ -162,10 +139,7 @@ impl Schedule {
         let (mut part, mut rank) = (Vec::new(), Vec::new());
         for slot in 0..period {
             let due = (0..shares.len())
-                .filter(|&i| {
-                    (slots[i].len() as u64) < shares[i]
-                        && slots[i].len() as u64 * period / shares[i] <= slot
-                })
+                .filter(|&i| (slots[i].len() as u64) < shares[i] && slots[i].len() as u64 * period / shares[i] <= slot)
                 .min_by_key(|&i| ((slots[i].len() as u64 + 1) * period).div_ceil(shares[i]))
                 .expect("the shares fill the period, so some part is always due");
             rank.push(slots[due].len() as u32);
@@ -180,18 +154,14 @@ impl Schedule {
         let period = self.part.len() as u64;
         let at = (slot % period) as usize;
         let part = self.part[at] as usize;
-        (
-            part,
-            slot / period * self.slots[part].len() as u64 + u64::from(self.rank[at]),
-        )
+        (part, slot / period * self.slots[part].len() as u64 + u64::from(self.rank[at]))
     }
 
     /// How many of the first `slots` slots a part fills.
     fn drawn(&self, part: usize, slots: u64) -> u64 {
         let period = self.part.len() as u64;
         let within = (slots % period) as u32;
-        slots / period * self.slots[part].len() as u64
-            + self.slots[part].partition_point(|&slot| slot < within) as u64
+        slots / period * self.slots[part].len() as u64 + self.slots[part].partition_point(|&slot| slot < within) as u64
     }
 
     /// The slot of a part's draw.
@@ -212,29 +182,15 @@ fn shares(weights: &[f64]) -> Vec<u64> {
         })
     });
     if let Some(period) = exact {
-        let shares: Vec<u64> = weights
-            .iter()
-            .map(|weight| (weight / total * period as f64).round() as u64)
-            .collect();
+        let shares: Vec<u64> = weights.iter().map(|weight| (weight / total * period as f64).round() as u64).collect();
         if shares.iter().sum::<u64>() == period {
             return shares;
         }
     }
-    let ideal: Vec<f64> = weights
-        .iter()
-        .map(|weight| weight / total * PERIOD as f64)
-        .collect();
-    let mut shares: Vec<u64> = ideal
-        .iter()
-        .map(|share| (share.floor() as u64).max(1))
-        .collect();
+    let ideal: Vec<f64> = weights.iter().map(|weight| weight / total * PERIOD as f64).collect();
+    let mut shares: Vec<u64> = ideal.iter().map(|share| (share.floor() as u64).max(1)).collect();
     let mut order: Vec<usize> = (0..weights.len()).collect();
-    order.sort_by(|&a, &b| {
-        ideal[b]
-            .fract()
-            .total_cmp(&ideal[a].fract())
-            .then(a.cmp(&b))
-    });
+    order.sort_by(|&a, &b| ideal[b].fract().total_cmp(&ideal[a].fract()).then(a.cmp(&b)));
     for &i in order.iter().cycle().take(PERIOD as usize) {
         if shares.iter().sum::<u64>() >= PERIOD {
             break;
@@ -281,15 +237,8 @@ mod tests {
         for count in [1, 2, 3, 5, 16, 17, 1000] {
             let mut seen: Vec<u64> = (0..count).map(|i| permute(i, count, 7)).collect();
             if count == 1000 {
-                assert_ne!(
-                    seen,
-                    (0..count).map(|i| permute(i, count, 8)).collect::<Vec<_>>()
-                );
-                let still = seen
-                    .iter()
-                    .enumerate()
-                    .filter(|(i, v)| *i as u64 == **v)
-                    .count();
+                assert_ne!(seen, (0..count).map(|i| permute(i, count, 8)).collect::<Vec<_>>());
+                let still = seen.iter().enumerate().filter(|(i, v)| *i as u64 == **v).count();
                 assert!(still < 12, "{still} of 1000 stay in place, 1 is expected");
             }
             seen.sort_unstable();
@@ -318,10 +267,7 @@ mod tests {
                 for (i, &count) in counts.iter().enumerate() {
                     assert_eq!(schedule.drawn(i, slot + 1), count);
                     let share = schedule.slots[i].len() as f64 / period * (slot + 1) as f64;
-                    assert!(
-                        (count as f64 - share).abs() < 1.0,
-                        "{weights:?}: part {i} at {slot}"
-                    );
+                    assert!((count as f64 - share).abs() < 1.0, "{weights:?}: part {i} at {slot}");
                 }
             }
         }
@@ -333,9 +279,6 @@ mod tests {
         assert_eq!(shares(&[2.0, 2.0, 2.0]), [1, 1, 1]);
         assert_eq!(shares(&[0.317, 0.683]), [317, 683]);
         let odd = shares(&[std::f64::consts::E, std::f64::consts::PI]);
-        assert!(
-            (odd[0] as f64 / (odd[0] + odd[1]) as f64 - 0.463_909).abs() < 2e-4,
-            "{odd:?}"
-        );
+        assert!((odd[0] as f64 / (odd[0] + odd[1]) as f64 - 0.463_909).abs() < 2e-4, "{odd:?}");
     }
 }

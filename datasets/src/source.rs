@@ -62,11 +62,7 @@ pub struct SourceRequest {
 impl SourceRequest {
     /// A request without a pinned hash and without pip arguments.
     pub fn new(uri: SourceUri) -> Self {
-        Self {
-            uri,
-            sha256: None,
-            pip_args: Vec::new(),
-        }
+        Self { uri, sha256: None, pip_args: Vec::new() }
     }
 }
 
@@ -76,19 +72,13 @@ impl SourceUri {
     /// # Errors
     /// [`Error::SourceSyntax`] when it is neither.
     pub fn from_argument(argument: &str) -> Result<Self> {
-        if ["hf:", "pypi:", "file:"]
-            .iter()
-            .any(|scheme| argument.starts_with(scheme))
-        {
+        if ["hf:", "pypi:", "file:"].iter().any(|scheme| argument.starts_with(scheme)) {
             return argument.parse();
         }
         if !argument.is_empty() && Path::new(argument).exists() {
             return Ok(Self::File(argument.into()));
         }
-        Err(syntax(
-            argument,
-            "no such file or folder exists, and it does not start with `hf:`, `pypi:` or `file:`",
-        ))
+        Err(syntax(argument, "no such file or folder exists, and it does not start with `hf:`, `pypi:` or `file:`"))
     }
 
     /// A relative `file:` path becomes relative to `folder` (that of the recipe). Others stay as they are.
@@ -104,23 +94,14 @@ impl SourceUri {
 impl fmt::Display for SourceUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hf {
-                owner,
-                repo,
-                revision,
-                path,
-            } => {
+            Self::Hf { owner, repo, revision, path } => {
                 write!(f, "hf:{owner}/{repo}")?;
                 if let Some(revision) = revision {
                     write!(f, "@{}", revision.replace('/', "%2F"))?;
                 }
                 path.as_ref().map_or(Ok(()), |path| write!(f, "/{path}"))
             }
-            Self::Pypi {
-                package,
-                version,
-                path,
-            } => {
+            Self::Pypi { package, version, path } => {
                 write!(f, "pypi:{package}=={version}")?;
                 path.as_ref().map_or(Ok(()), |path| write!(f, "#{path}"))
             }
@@ -154,17 +135,12 @@ impl Serialize for SourceUri {
 
 impl<'de> Deserialize<'de> for SourceUri {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
 fn syntax(given: &str, problem: impl Into<String>) -> Error {
-    Error::SourceSyntax {
-        given: given.into(),
-        problem: problem.into(),
-    }
+    Error::SourceSyntax { given: given.into(), problem: problem.into() }
 }
 
 fn parse_hub(rest: &str) -> Result<SourceUri, String> {
@@ -175,9 +151,7 @@ fn parse_hub(rest: &str) -> Result<SourceUri, String> {
         Some(rest) => ("datasets/", rest),
         None => ("", rest),
     };
-    let (owner, rest) = rest
-        .split_once('/')
-        .ok_or("it names no repository: both owner and repository are needed")?;
+    let (owner, rest) = rest.split_once('/').ok_or("it names no repository: both owner and repository are needed")?;
     let (repo, path) = match rest.split_once('/') {
         Some((repo, path)) => (repo, Some(path)),
         None => (rest, None),
@@ -189,21 +163,13 @@ fn parse_hub(rest: &str) -> Result<SourceUri, String> {
     check_name("owner", owner)?;
     check_name("repository", repo)?;
     if let Some(revision) = &revision {
-        check_relative(revision)
-            .map_err(|problem| format!("the revision `{revision}` {problem}"))?;
+        check_relative(revision).map_err(|problem| format!("the revision `{revision}` {problem}"))?;
         if revision.chars().any(|c| "?#%~^:[]*@ ".contains(c)) {
-            return Err(format!(
-                "the revision `{revision}` holds a character that no branch, tag or commit has"
-            ));
+            return Err(format!("the revision `{revision}` holds a character that no branch, tag or commit has"));
         }
     }
     let path = path.map(check_path).transpose()?;
-    Ok(SourceUri::Hf {
-        owner: format!("{prefix}{owner}"),
-        repo: repo.into(),
-        revision,
-        path,
-    })
+    Ok(SourceUri::Hf { owner: format!("{prefix}{owner}"), repo: repo.into(), revision, path })
 }
 
 fn parse_pypi(rest: &str) -> Result<SourceUri, String> {
@@ -211,34 +177,21 @@ fn parse_pypi(rest: &str) -> Result<SourceUri, String> {
         Some((requirement, path)) => (requirement, Some(path)),
         None => (rest, None),
     };
-    let (package, version) = requirement
-        .split_once("==")
-        .ok_or("it names no exact version: write `package==version`")?;
+    let (package, version) =
+        requirement.split_once("==").ok_or("it names no exact version: write `package==version`")?;
     check_name("package", package)?;
     if version.is_empty()
         || !version.starts_with(|c: char| c.is_ascii_alphanumeric())
-        || !version
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || ".!+_-".contains(c))
+        || !version.chars().all(|c| c.is_ascii_alphanumeric() || ".!+_-".contains(c))
     {
-        return Err(format!(
-            "`{version}` is not an exact version such as `1.2.0`"
-        ));
+        return Err(format!("`{version}` is not an exact version such as `1.2.0`"));
     }
     let path = path.map(check_path).transpose()?;
-    Ok(SourceUri::Pypi {
-        package: package.into(),
-        version: version.into(),
-        path,
-    })
+    Ok(SourceUri::Pypi { package: package.into(), version: version.into(), path })
 }
 
 fn parse_file(rest: &str) -> Result<SourceUri, String> {
-    let path = if rest.starts_with("///") {
-        &rest[2..]
-    } else {
-        rest
-    };
+    let path = if rest.starts_with("///") { &rest[2..] } else { rest };
     if path.is_empty() {
         return Err("the path is empty".into());
     }
@@ -279,10 +232,7 @@ pub(crate) fn check_relative(path: &str) -> Result<(), &'static str> {
     if path.contains(['\\', ':']) || path.chars().any(char::is_control) {
         return Err("holds a backslash, a colon or a control character");
     }
-    if path
-        .split('/')
-        .any(|part| part.is_empty() || part == "." || part == "..")
-    {
+    if path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
         return Err("holds an empty, `.` or `..` part");
     }
     Ok(())
@@ -307,37 +257,21 @@ mod tests {
     fn uri() -> impl Strategy<Value = SourceUri> {
         let revision = "[A-Za-z0-9][A-Za-z0-9_-]{0,8}(/[a-z0-9]{1,8}){0,2}";
         prop_oneof![
-            (
-                any::<bool>(),
-                name(),
-                name(),
-                prop::option::of(revision),
-                prop::option::of(path())
-            )
-                .prop_filter_map(
-                    "`datasets` is not an owner",
-                    |(dataset, owner, repo, revision, path)| {
-                        let prefix = if dataset { "datasets/" } else { "" };
-                        (owner != "datasets").then(|| SourceUri::Hf {
-                            owner: format!("{prefix}{owner}"),
-                            repo,
-                            revision,
-                            path,
-                        })
-                    }
-                ),
-            (
-                name(),
-                "[0-9]{1,3}(\\.[0-9]{1,3}){0,3}(\\.post[0-9]|rc1|\\+local)?",
-                prop::option::of(path())
-            )
-                .prop_map(|(package, version, path)| SourceUri::Pypi {
-                    package,
-                    version,
-                    path
-                }),
-            "/?[a-z.*?][a-zA-Z0-9._*é ]{0,10}(/[a-z*]{1,5}){0,3}"
-                .prop_map(|path| SourceUri::File(path.into())),
+            (any::<bool>(), name(), name(), prop::option::of(revision), prop::option::of(path())).prop_filter_map(
+                "`datasets` is not an owner",
+                |(dataset, owner, repo, revision, path)| {
+                    let prefix = if dataset { "datasets/" } else { "" };
+                    (owner != "datasets").then(|| SourceUri::Hf {
+                        owner: format!("{prefix}{owner}"),
+                        repo,
+                        revision,
+                        path,
+                    })
+                }
+            ),
+            (name(), "[0-9]{1,3}(\\.[0-9]{1,3}){0,3}(\\.post[0-9]|rc1|\\+local)?", prop::option::of(path()))
+                .prop_map(|(package, version, path)| SourceUri::Pypi { package, version, path }),
+            "/?[a-z.*?][a-zA-Z0-9._*é ]{0,10}(/[a-z*]{1,5}){0,3}".prop_map(|path| SourceUri::File(path.into())),
         ]
     }
 
@@ -397,10 +331,7 @@ mod tests {
         let recipe = Path::new("/home/me/recipes");
         let relative: SourceUri = "file:texts/*.md".parse().unwrap();
         let absolute: SourceUri = "file:/texts".parse().unwrap();
-        assert_eq!(
-            relative.resolve_relative_to(recipe),
-            SourceUri::File("/home/me/recipes/texts/*.md".into())
-        );
+        assert_eq!(relative.resolve_relative_to(recipe), SourceUri::File("/home/me/recipes/texts/*.md".into()));
         assert_eq!(absolute.clone().resolve_relative_to(recipe), absolute);
     }
 
@@ -408,16 +339,8 @@ mod tests {
     fn a_bare_path_is_an_argument_only_if_it_exists() {
         let folder = tempfile::tempdir().unwrap();
         let there = folder.path().to_str().unwrap();
-        assert_eq!(
-            SourceUri::from_argument(there).unwrap(),
-            SourceUri::File(folder.path().into())
-        );
-        let message = SourceUri::from_argument(&format!("{there}/missing"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.contains("no such file or folder exists"),
-            "{message}"
-        );
+        assert_eq!(SourceUri::from_argument(there).unwrap(), SourceUri::File(folder.path().into()));
+        let message = SourceUri::from_argument(&format!("{there}/missing")).unwrap_err().to_string();
+        assert!(message.contains("no such file or folder exists"), "{message}");
     }
 }

@@ -71,9 +71,7 @@ impl SplitSpec {
         let mut problems = Vec::new();
         for (name, value) in [("validation", self.validation), ("test", self.test)] {
             if !(0.0..1.0).contains(&value) {
-                problems.push(format!(
-                    "`{name}` is {value}, but a fraction from 0 to below 1 is needed"
-                ));
+                problems.push(format!("`{name}` is {value}, but a fraction from 0 to below 1 is needed"));
             }
         }
         if problems.is_empty() && self.validation + self.test >= 1.0 {
@@ -82,14 +80,7 @@ impl SplitSpec {
                 self.validation + self.test
             ));
         }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Declaration {
-                what: "split".into(),
-                problems,
-            })
-        }
+        if problems.is_empty() { Ok(()) } else { Err(Error::Declaration { what: "split".into(), problems }) }
     }
 
     /// The split of a group. It depends on the group's name and the fractions alone, so adding documents
@@ -108,10 +99,7 @@ impl SplitSpec {
 
 /// Where a group lies in `[0, 1)`: the first 53 bits of the SHA-256 of the salt and its name.
 pub(crate) fn point(group: &str) -> f64 {
-    let digest = Sha256::new()
-        .chain_update(SALT)
-        .chain_update(group.as_bytes())
-        .finalize();
+    let digest = Sha256::new().chain_update(SALT).chain_update(group.as_bytes()).finalize();
     let head = u64::from_be_bytes(digest[..8].try_into().expect("a digest has 32 bytes"));
     (head >> 11) as f64 / (1u64 << 53) as f64
 }
@@ -137,14 +125,8 @@ mod tests {
 
     #[test]
     fn fractions_hold_and_growing_validation_takes_from_training_only() {
-        let small = SplitSpec {
-            validation: 0.05,
-            test: 0.1,
-        };
-        let large = SplitSpec {
-            validation: 0.2,
-            test: 0.1,
-        };
+        let small = SplitSpec { validation: 0.05, test: 0.1 };
+        let large = SplitSpec { validation: 0.2, test: 0.1 };
         let mut counts = [0; 3];
         for i in 0..20_000 {
             let group = format!("group {i}");
@@ -156,32 +138,16 @@ mod tests {
         }
         // Four standard deviations of a binomial count.
         for (count, fraction) in counts.into_iter().zip([0.85_f64, 0.05, 0.1]) {
-            let (mean, deviation) = (
-                20_000.0 * fraction,
-                (20_000.0 * fraction * (1.0 - fraction)).sqrt(),
-            );
-            assert!(
-                (f64::from(count) - mean).abs() < 4.0 * deviation,
-                "{count} for {mean}"
-            );
+            let (mean, deviation) = (20_000.0 * fraction, (20_000.0 * fraction * (1.0 - fraction)).sqrt());
+            assert!((f64::from(count) - mean).abs() < 4.0 * deviation, "{count} for {mean}");
         }
     }
 
     #[test]
     fn impossible_fractions_are_refused() {
         for (validation, test) in [(-0.1, 0.1), (0.1, 1.0), (f64::NAN, 0.1), (0.5, 0.5)] {
-            assert!(
-                SplitSpec { validation, test }.validate().is_err(),
-                "{validation} {test}"
-            );
+            assert!(SplitSpec { validation, test }.validate().is_err(), "{validation} {test}");
         }
-        assert!(
-            SplitSpec {
-                validation: 0.0,
-                test: 0.0
-            }
-            .validate()
-            .is_ok()
-        );
+        assert!(SplitSpec { validation: 0.0, test: 0.0 }.validate().is_ok());
     }
 }

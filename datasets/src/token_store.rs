@@ -91,10 +91,7 @@ impl TokenStore {
     /// # Errors
     /// [`Error::Tokens`] where the store is unfinished, damaged or of another version.
     pub fn open(folder: &Path) -> Result<Self> {
-        let fail = |name: &str, problem: String| Error::Tokens {
-            path: folder.join(name),
-            problem,
-        };
+        let fail = |name: &str, problem: String| Error::Tokens { path: folder.join(name), problem };
         let path = folder.join(MANIFEST);
         let length = fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
         if length > MAX_MANIFEST_BYTES {
@@ -105,71 +102,33 @@ impl TokenStore {
             .map_err(|e| fail(MANIFEST, format!("it is not a manifest of tokens: {e}")))?;
         if manifest.format != FORMAT || manifest.version != VERSION {
             let found = format!("{} version {}", manifest.format, manifest.version);
-            return Err(fail(
-                MANIFEST,
-                format!("it is {found}, but this program reads {FORMAT} version {VERSION}"),
-            ));
+            return Err(fail(MANIFEST, format!("it is {found}, but this program reads {FORMAT} version {VERSION}")));
         }
-        let index =
-            fs::read(folder.join(DOCUMENTS)).map_err(|e| Error::io(folder.join(DOCUMENTS), e))?;
-        let expected = manifest
-            .documents
-            .checked_mul(16)
-            .and_then(|b| b.checked_add(8));
+        let index = fs::read(folder.join(DOCUMENTS)).map_err(|e| Error::io(folder.join(DOCUMENTS), e))?;
+        let expected = manifest.documents.checked_mul(16).and_then(|b| b.checked_add(8));
         if expected != Some(index.len() as u64) {
             return Err(fail(
                 DOCUMENTS,
-                format!(
-                    "it has {} bytes, which does not fit {} documents",
-                    index.len(),
-                    manifest.documents
-                ),
+                format!("it has {} bytes, which does not fit {} documents", index.len(), manifest.documents),
             ));
         }
-        let mut numbers = index
-            .chunks_exact(8)
-            .map(|b| u64::from_le_bytes(b.try_into().expect("chunks of eight")));
-        let offsets: Vec<u64> = numbers
-            .by_ref()
-            .take(manifest.documents as usize + 1)
-            .collect();
+        let mut numbers = index.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().expect("chunks of eight")));
+        let offsets: Vec<u64> = numbers.by_ref().take(manifest.documents as usize + 1).collect();
         let bytes: Vec<u64> = numbers.collect();
         if offsets[0] != 0 || offsets.last() != Some(&manifest.tokens) || !offsets.is_sorted() {
-            return Err(fail(
-                DOCUMENTS,
-                format!("its offsets do not rise from 0 to {}", manifest.tokens),
-            ));
+            return Err(fail(DOCUMENTS, format!("its offsets do not rise from 0 to {}", manifest.tokens)));
         }
         if bytes.iter().try_fold(0u64, |sum, &b| sum.checked_add(b)) != Some(manifest.text_bytes) {
-            return Err(fail(
-                DOCUMENTS,
-                format!("its text lengths do not add up to {}", manifest.text_bytes),
-            ));
+            return Err(fail(DOCUMENTS, format!("its text lengths do not add up to {}", manifest.text_bytes)));
         }
         let path = folder.join(TOKENS);
         let file = File::open(&path).map_err(|e| Error::io(&path, e))?;
         let length = file.metadata().map_err(|e| Error::io(&path, e))?.len();
         if manifest.tokens.checked_mul(4) != Some(length) {
-            return Err(fail(
-                TOKENS,
-                format!(
-                    "it has {length} bytes, which does not fit {} tokens",
-                    manifest.tokens
-                ),
-            ));
+            return Err(fail(TOKENS, format!("it has {length} bytes, which does not fit {} tokens", manifest.tokens)));
         }
-        let tokens = if length == 0 {
-            None
-        } else {
-            Some(map(&file).map_err(|e| Error::io(&path, e))?)
-        };
-        Ok(Self {
-            folder: folder.to_owned(),
-            manifest,
-            tokens,
-            offsets,
-            bytes,
-        })
+        let tokens = if length == 0 { None } else { Some(map(&file).map_err(|e| Error::io(&path, e))?) };
+        Ok(Self { folder: folder.to_owned(), manifest, tokens, offsets, bytes })
     }
 
     /// What the store holds and was made from.
@@ -211,12 +170,7 @@ impl TokenStore {
     /// SHA-256, hexadecimal, over both files' hashes and the boundaries: two stores with the same hash
     /// give the same batches.
     pub fn hash(&self) -> String {
-        let Manifest {
-            tokens_sha256,
-            documents_sha256,
-            boundaries,
-            ..
-        } = &self.manifest;
+        let Manifest { tokens_sha256, documents_sha256, boundaries, .. } = &self.manifest;
         hex(&Sha256::digest(format!(
             "{FORMAT} {VERSION}\n{tokens_sha256}\n{documents_sha256}\n{:?} {:?}\n",
             boundaries.bos, boundaries.eos
@@ -228,16 +182,10 @@ impl TokenStore {
     /// # Errors
     /// [`Error::Tokens`] naming the file that was changed.
     pub fn verify(&self) -> Result<()> {
-        for (name, expected) in [
-            (TOKENS, &self.manifest.tokens_sha256),
-            (DOCUMENTS, &self.manifest.documents_sha256),
-        ] {
+        for (name, expected) in [(TOKENS, &self.manifest.tokens_sha256), (DOCUMENTS, &self.manifest.documents_sha256)] {
             let path = self.folder.join(name);
             let mut file = File::open(&path).map_err(|e| Error::io(&path, e))?;
-            let mut hasher = Hashing {
-                writer: std::io::sink(),
-                hasher: Sha256::new(),
-            };
+            let mut hasher = Hashing { writer: std::io::sink(), hasher: Sha256::new() };
             std::io::copy(&mut file, &mut hasher).map_err(|e| Error::io(&path, e))?;
             let found = hex(&hasher.hasher.finalize());
             if found != *expected {
@@ -265,10 +213,7 @@ compile_error!("token stores are little-endian and read in place");
 fn as_u32(bytes: &[u8]) -> &[u32] {
     // SAFETY: every bit pattern is a valid u32.
     let (head, tokens, tail) = unsafe { bytes.align_to::<u32>() };
-    assert!(
-        head.is_empty() && tail.is_empty(),
-        "a mapping starts on a page and the length was checked"
-    );
+    assert!(head.is_empty() && tail.is_empty(), "a mapping starts on a page and the length was checked");
     tokens
 }
 
@@ -308,28 +253,13 @@ impl StoreWriter {
             _ => {}
         }
         let file = NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
-        let tokens = Hashing {
-            writer: BufWriter::with_capacity(1 << 20, file),
-            hasher: Sha256::new(),
-        };
-        Ok(Self {
-            folder: folder.to_owned(),
-            tokens,
-            offsets: vec![0],
-            bytes: Vec::new(),
-            total: 0,
-        })
+        let tokens = Hashing { writer: BufWriter::with_capacity(1 << 20, file), hasher: Sha256::new() };
+        Ok(Self { folder: folder.to_owned(), tokens, offsets: vec![0], bytes: Vec::new(), total: 0 })
     }
 
-    pub(crate) fn document(
-        &mut self,
-        tokens: impl Iterator<Item = u32>,
-        text_bytes: u64,
-    ) -> Result<()> {
+    pub(crate) fn document(&mut self, tokens: impl Iterator<Item = u32>, text_bytes: u64) -> Result<()> {
         let encoded: Vec<u8> = tokens.flat_map(u32::to_le_bytes).collect();
-        self.tokens
-            .write_all(&encoded)
-            .map_err(|e| Error::io(self.folder.join(TOKENS), e))?;
+        self.tokens.write_all(&encoded).map_err(|e| Error::io(self.folder.join(TOKENS), e))?;
         self.total += encoded.len() as u64 / 4;
         self.offsets.push(self.total);
         self.bytes.push(text_bytes);
@@ -337,24 +267,11 @@ impl StoreWriter {
     }
 
     pub(crate) fn finish(self, mut manifest: Manifest) -> Result<TokenStore> {
-        let Self {
-            folder,
-            tokens,
-            offsets,
-            bytes,
-            total,
-        } = self;
+        let Self { folder, tokens, offsets, bytes, total } = self;
         let path = folder.join(TOKENS);
-        let file = tokens
-            .writer
-            .into_inner()
-            .map_err(|e| Error::io(&path, e.into_error()))?;
+        let file = tokens.writer.into_inner().map_err(|e| Error::io(&path, e.into_error()))?;
         persist(file, &path)?;
-        let index: Vec<u8> = offsets
-            .iter()
-            .chain(&bytes)
-            .flat_map(|n| n.to_le_bytes())
-            .collect();
+        let index: Vec<u8> = offsets.iter().chain(&bytes).flat_map(|n| n.to_le_bytes()).collect();
         write_atomically(&folder.join(DOCUMENTS), &index)?;
         manifest.documents = bytes.len() as u64;
         manifest.tokens = total;

@@ -56,17 +56,8 @@ pub fn tokenise(
         }
         task.advance(batch.iter().map(|d| d.text.len() as u64).sum());
     }
-    let store = writer.finish(Manifest::new(
-        split,
-        boundaries,
-        tokenizer_hash,
-        &documents.hash(),
-    ))?;
-    task.finish(&format!(
-        "{} documents, {} tokens",
-        store.documents(),
-        store.tokens().len()
-    ));
+    let store = writer.finish(Manifest::new(split, boundaries, tokenizer_hash, &documents.hash()))?;
+    task.finish(&format!("{} documents, {} tokens", store.documents(), store.tokens().len()));
     Ok(store)
 }
 
@@ -74,9 +65,7 @@ pub fn tokenise(
 pub(crate) fn plain(tokenizer: &Tokenizer) -> Tokenizer {
     let mut tokenizer = tokenizer.clone();
     tokenizer.with_padding(None);
-    tokenizer
-        .with_truncation(None)
-        .expect("no truncation is always accepted");
+    tokenizer.with_truncation(None).expect("no truncation is always accepted");
     tokenizer.set_encode_special_tokens(true);
     tokenizer
 }
@@ -93,21 +82,13 @@ fn batch_length(documents: &[Document<'_>]) -> usize {
 fn encode(tokenizer: &Tokenizer, batch: &[Document<'_>]) -> Result<Vec<Vec<u32>>> {
     let texts: Vec<&str> = batch.iter().map(|document| document.text).collect();
     match tokenizer.encode_batch_fast(texts, false) {
-        Ok(encodings) => Ok(encodings
-            .into_iter()
-            .map(|encoding| encoding.get_ids().to_vec())
-            .collect()),
+        Ok(encodings) => Ok(encodings.into_iter().map(|encoding| encoding.get_ids().to_vec()).collect()),
         Err(_) => batch
             .iter()
-            .map(
-                |document| match tokenizer.encode_fast(document.text, false) {
-                    Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-                    Err(e) => Err(Error::Tokenizer {
-                        document: document.id.to_owned(),
-                        problem: e.to_string(),
-                    }),
-                },
-            )
+            .map(|document| match tokenizer.encode_fast(document.text, false) {
+                Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+                Err(e) => Err(Error::Tokenizer { document: document.id.to_owned(), problem: e.to_string() }),
+            })
             .collect(),
     }
 }

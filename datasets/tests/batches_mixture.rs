@@ -22,9 +22,8 @@ const EOS: u32 = 999_999;
 
 fn store(lengths: &[usize], first: u32, folder: &Path) -> Arc<TokenStore> {
     let total: usize = lengths.iter().sum();
-    let vocabulary: serde_json::Map<_, _> = (0..total.max(1))
-        .map(|i| (format!("w{i}"), (first as usize + i).into()))
-        .collect();
+    let vocabulary: serde_json::Map<_, _> =
+        (0..total.max(1)).map(|i| (format!("w{i}"), (first as usize + i).into())).collect();
     let json = serde_json::json!({
         "version": "1.0", "added_tokens": [], "normalizer": null, "post_processor": null, "decoder": null, "truncation": null, "padding": null,
         "pre_tokenizer": {"type": "WhitespaceSplit"},
@@ -35,43 +34,12 @@ fn store(lengths: &[usize], first: u32, folder: &Path) -> Arc<TokenStore> {
     let given = lengths.iter().enumerate().map(|(i, &length)| {
         let words: Vec<String> = (next..next + length).map(|w| format!("w{w}")).collect();
         next += length;
-        Extracted {
-            id: i.to_string(),
-            group: i.to_string(),
-            title: String::new(),
-            text: words.join(" "),
-        }
+        Extracted { id: i.to_string(), group: i.to_string(), title: String::new(), text: words.join(" ") }
     });
-    let origin = Origin {
-        topic: "t".into(),
-        source: "s".into(),
-        license: "l".into(),
-    };
-    let (documents, _) = Documents::build(
-        given.collect(),
-        &origin,
-        &SplitSpec {
-            validation: 0.0,
-            test: 0.0,
-        },
-    )
-    .unwrap();
-    let boundaries = Boundaries {
-        bos: None,
-        eos: Some(EOS),
-    };
-    Arc::new(
-        tokenise(
-            &documents,
-            Split::Train,
-            &tokenizer,
-            "",
-            boundaries,
-            folder,
-            &Silent,
-        )
-        .unwrap(),
-    )
+    let origin = Origin { topic: "t".into(), source: "s".into(), license: "l".into() };
+    let (documents, _) = Documents::build(given.collect(), &origin, &SplitSpec { validation: 0.0, test: 0.0 }).unwrap();
+    let boundaries = Boundaries { bos: None, eos: Some(EOS) };
+    Arc::new(tokenise(&documents, Split::Train, &tokenizer, "", boundaries, folder, &Silent).unwrap())
 }
 
 #[test]
@@ -143,36 +111,21 @@ proptest! {
 #[test]
 fn a_step_is_a_function_of_seed_and_number() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let stores = [
-        store(&[400, 30, 70], 0, folders[0].path()),
-        store(&[100; 3], 10_000, folders[1].path()),
-    ];
+    let stores = [store(&[400, 30, 70], 0, folders[0].path()), store(&[100; 3], 10_000, folders[1].path())];
     let make = |seed| {
-        let parts = stores
-            .iter()
-            .zip([0.75, 0.25])
-            .enumerate()
-            .map(|(i, (store, weight))| Part {
-                name: i.to_string(),
-                store: store.clone(),
-                weight,
-            });
+        let parts = stores.iter().zip([0.75, 0.25]).enumerate().map(|(i, (store, weight))| Part {
+            name: i.to_string(),
+            store: store.clone(),
+            weight,
+        });
         Mixture::new(parts.collect(), 16, 4, seed).unwrap()
     };
     let (one, again, other) = (make(1), make(1), make(2));
     for step in [9, 0, 5, 1_000_000] {
         assert_eq!(one.batch(step), again.batch(step));
         assert_ne!(one.batch(step).tokens, other.batch(step).tokens);
-        let from_second = one
-            .batch(step)
-            .tokens
-            .iter()
-            .filter(|&&t| (10_000..EOS).contains(&t))
-            .count();
-        assert!(
-            (1..=16).contains(&from_second),
-            "one window in four is from the second store"
-        );
+        let from_second = one.batch(step).tokens.iter().filter(|&&t| (10_000..EOS).contains(&t)).count();
+        assert!((1..=16).contains(&from_second), "one window in four is from the second store");
     }
     assert_eq!(one.tokens_per_batch(), 64);
     // 503 tokens are 32 windows of the first part and 303 are 19 of the second: 19 steps show all of both.
@@ -180,24 +133,11 @@ fn a_step_is_a_function_of_seed_and_number() {
     assert!((one.epochs(1, 19) - 1.0).abs() < 1e-12);
     let order = |mixture: &Mixture, epoch: u64| {
         (0..19)
-            .map(|step| {
-                (0..4)
-                    .map(|s| mixture.window((epoch * 19 + step) * 4 + s))
-                    .find(|w| w.0 == 1)
-                    .unwrap()
-                    .1
-            })
+            .map(|step| (0..4).map(|s| mixture.window((epoch * 19 + step) * 4 + s)).find(|w| w.0 == 1).unwrap().1)
             .collect::<Vec<_>>()
     };
-    assert_ne!(
-        order(&one, 0),
-        order(&one, 1),
-        "every epoch has its own order"
-    );
-    assert_eq!(
-        order(&one, 1).into_iter().collect::<BTreeSet<_>>().len(),
-        19
-    );
+    assert_ne!(order(&one, 0), order(&one, 1), "every epoch has its own order");
+    assert_eq!(order(&one, 1).into_iter().collect::<BTreeSet<_>>().len(), 19);
 }
 
 #[test]
@@ -205,24 +145,11 @@ fn impossible_mixtures_name_all_problems() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&[3], 0, folder.path());
     let parts = vec![
-        Part {
-            name: "zero".into(),
-            store: store.clone(),
-            weight: 0.0,
-        },
-        Part {
-            name: "nan".into(),
-            store,
-            weight: f64::NAN,
-        },
+        Part { name: "zero".into(), store: store.clone(), weight: 0.0 },
+        Part { name: "nan".into(), store, weight: f64::NAN },
     ];
     let error = Mixture::new(parts, 0, 0, 0).unwrap_err().to_string();
-    for part in [
-        "sequence length",
-        "0 sequences",
-        "`zero` is 0",
-        "`nan` is NaN",
-    ] {
+    for part in ["sequence length", "0 sequences", "`zero` is 0", "`nan` is NaN"] {
         assert!(error.contains(part), "{part}: {error}");
     }
     assert!(Mixture::new(Vec::new(), 1, 1, 0).is_err());

@@ -19,18 +19,18 @@ fn run(path: &Path, json: &str) -> Result<Extraction, Error> {
 }
 
 fn texts(extraction: &Extraction) -> Vec<&str> {
-    extraction
-        .documents
-        .iter()
-        .map(|d| d.text.as_str())
-        .collect()
+    extraction.documents.iter().map(|d| d.text.as_str()).collect()
 }
 
 #[test]
 fn json_records_are_found_by_a_pointer_with_wildcards() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("eu")).unwrap();
-    fs::write(folder.path().join("eu/fr.json"), r#"{"name": "France", "parts": {"b/c": [{"t": "<p>Wine &amp; cheese"}], "d": [{"t": "Alps"}, {}]}}"#).unwrap();
+    fs::write(
+        folder.path().join("eu/fr.json"),
+        r#"{"name": "France", "parts": {"b/c": [{"t": "<p>Wine &amp; cheese"}], "d": [{"t": "Alps"}, {}]}}"#,
+    )
+    .unwrap();
     let rule = r#"{"format": "json", "files": ["**/??.json"], "records": "/parts/*/*", "id": "{{ stem }}/{{ number }}",
         "group": "{{ folder }}", "title": "{{ root.name }} {{ key }}", "text": "{{ record.t | sentence }}"}"#;
     let found = run(folder.path(), rule).unwrap();
@@ -40,32 +40,17 @@ fn json_records_are_found_by_a_pointer_with_wildcards() {
     assert_eq!(found.documents[0].title, "France 0");
     assert_eq!((found.report.records, found.report.short), (3, 1));
     let escaped = rule.replace("/parts/*/*", "/parts/b~1c/0");
-    assert_eq!(
-        texts(&run(folder.path(), &escaped).unwrap()),
-        ["Wine & cheese."]
-    );
+    assert_eq!(texts(&run(folder.path(), &escaped).unwrap()), ["Wine & cheese."]);
 }
 
 #[test]
 fn jsonl_counts_broken_lines_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(
-        folder.path().join("a.jsonl"),
-        "{\"t\": \"one\"}\n\n{broken\n{\"t\": \"two\"}\n",
-    )
-    .unwrap();
-    let found = run(
-        folder.path(),
-        r#"{"format": "jsonl", "text": "{{ record.t }}"}"#,
-    )
-    .unwrap();
+    fs::write(folder.path().join("a.jsonl"), "{\"t\": \"one\"}\n\n{broken\n{\"t\": \"two\"}\n").unwrap();
+    let found = run(folder.path(), r#"{"format": "jsonl", "text": "{{ record.t }}"}"#).unwrap();
     assert_eq!(texts(&found), ["one", "two"]);
     assert_eq!(found.report.broken, 1);
-    assert!(
-        found.report.problems[0].starts_with("a.jsonl: line 3: not JSON"),
-        "{:?}",
-        found.report.problems
-    );
+    assert!(found.report.problems[0].starts_with("a.jsonl: line 3: not JSON"), "{:?}", found.report.problems);
     assert_eq!(found.documents[1].id, "a.jsonl#2");
 }
 
@@ -80,21 +65,12 @@ fn xml_elements_give_children_attributes_and_text() {
     let rule = r#"{"format": "xml", "record": "Items/Item", "id": "{{ record.ID }}", "title": "{{ record.Name }}",
         "text": "{{ record.Body | paragraphs | join(' / ') }} [{{ record.Note | listing }}]{% if record.Empty %} empty{% endif %}{% if record.Missing %} no{% endif %}"}"#;
     let found = run(&folder.path().join("c.xml"), rule).unwrap();
-    assert_eq!(
-        texts(&found),
-        [
-            "First <b> line. / Second line. / x / y [n1 and n2] empty",
-            "raw <i> & &amp; []"
-        ]
-    );
+    assert_eq!(texts(&found), ["First <b> line. / Second line. / x / y [n1 and n2] empty", "raw <i> & &amp; []"]);
     assert_eq!(found.documents[0].title, "A \"B\"");
     for broken in ["<a><b></a>", "<a>", "<a x=1 x=2></a>"] {
         fs::write(folder.path().join("c.xml"), broken).unwrap();
         assert!(
-            matches!(
-                run(folder.path(), &rule.replace("Items/Item", "a")),
-                Err(Error::BadFiles { .. })
-            ),
+            matches!(run(folder.path(), &rule.replace("Items/Item", "a")), Err(Error::BadFiles { .. })),
             "{broken}"
         );
     }
@@ -111,41 +87,18 @@ fn sqlite_rows_come_with_parsed_json_and_only_from_a_select() {
     let found = run(&path, rule).unwrap();
     assert_eq!(texts(&found), ["1: x and y", "3:"]);
     assert_eq!(found.report.broken, 1);
-    assert!(
-        found.report.problems[0].contains("row 1, column `j`"),
-        "{:?}",
-        found.report.problems
-    );
-    for query in [
-        "DELETE FROM t",
-        "SELECT 1; SELECT 2",
-        "ATTACH 'x' AS y",
-        "WITH a AS (SELECT 1) DELETE FROM t",
-    ] {
+    assert!(found.report.problems[0].contains("row 1, column `j`"), "{:?}", found.report.problems);
+    for query in ["DELETE FROM t", "SELECT 1; SELECT 2", "ATTACH 'x' AS y", "WITH a AS (SELECT 1) DELETE FROM t"] {
         let result = run(&path, &rule.replace("SELECT n, j FROM t ORDER BY n", query));
-        assert!(
-            matches!(
-                result,
-                Err(Error::Declaration { .. } | Error::BadFiles { .. })
-            ),
-            "{query}: {result:?}"
-        );
+        assert!(matches!(result, Err(Error::Declaration { .. } | Error::BadFiles { .. })), "{query}: {result:?}");
     }
-    assert_eq!(
-        texts(&run(&path, rule).unwrap()).len(),
-        2,
-        "nothing was deleted"
-    );
+    assert_eq!(texts(&run(&path, rule).unwrap()).len(), 2, "nothing was deleted");
 }
 
 #[test]
 fn csv_rows_and_text_sections() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(
-        folder.path().join("a.csv"),
-        "name;text\nx;\"one; two\"\ny\nz;three\n",
-    )
-    .unwrap();
+    fs::write(folder.path().join("a.csv"), "name;text\nx;\"one; two\"\ny\nz;three\n").unwrap();
     let found = run(
         &folder.path().join("a.csv"),
         r#"{"format": "csv", "delimiter": ";", "text": "{{ record.name }} {{ record.text }}"}"#,
@@ -160,15 +113,13 @@ fn csv_rows_and_text_sections() {
     )
     .unwrap();
     let whole = run(folder.path(), r#"{"format": "text", "files": ["*.md"]}"#).unwrap();
-    assert_eq!(
-        texts(&whole),
-        ["start\n# A\none\n```\n# code\n```\n## B\ntwo\n\nthree\n# C"]
-    );
-    let sections = run(folder.path(), r#"{"format": "text", "files": ["*.md"], "split_headings": 2, "title": "{{ record.headings | join('/') }}"}"#).unwrap();
-    assert_eq!(
-        texts(&sections),
-        ["start", "one\n```\n# code\n```", "two\n\nthree"]
-    );
+    assert_eq!(texts(&whole), ["start\n# A\none\n```\n# code\n```\n## B\ntwo\n\nthree\n# C"]);
+    let sections = run(
+        folder.path(),
+        r#"{"format": "text", "files": ["*.md"], "split_headings": 2, "title": "{{ record.headings | join('/') }}"}"#,
+    )
+    .unwrap();
+    assert_eq!(texts(&sections), ["start", "one\n```\n# code\n```", "two\n\nthree"]);
     assert_eq!(sections.documents[2].title, "A/B");
 }
 
@@ -176,19 +127,14 @@ fn csv_rows_and_text_sections() {
 fn parquet_rows_come_with_their_types() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.parquet");
-    let mut frame = polars::prelude::df!("t" => [Some("x"), None], "n" => [1i64, -2], "f" => [0.5f64, 2.0], "b" => [true, false]).unwrap();
-    polars::prelude::ParquetWriter::new(File::create(&path).unwrap())
-        .finish(&mut frame)
-        .unwrap();
+    let mut frame =
+        polars::prelude::df!("t" => [Some("x"), None], "n" => [1i64, -2], "f" => [0.5f64, 2.0], "b" => [true, false])
+            .unwrap();
+    polars::prelude::ParquetWriter::new(File::create(&path).unwrap()).finish(&mut frame).unwrap();
     let rule = r#"{"format": "parquet", "text": "{{ record.t }} {{ record.n + 1 }} {{ record.f * 2 }}{% if record.b %} yes{% endif %}"}"#;
     assert_eq!(texts(&run(&path, rule).unwrap()), ["x 2 1.0 yes", "-1 4.0"]);
     fs::write(&path, "PAR1").unwrap();
-    assert!(
-        run(&path, rule)
-            .unwrap_err()
-            .to_string()
-            .contains("a.parquet: Parquet")
-    );
+    assert!(run(&path, rule).unwrap_err().to_string().contains("a.parquet: Parquet"));
 }
 
 #[test]
@@ -197,12 +143,7 @@ fn archives_and_compressed_files_are_read_in_place() {
     let path = folder.path().join("p.whl");
     let mut archive = zip::ZipWriter::new(File::create(&path).unwrap());
     let options = zip::write::SimpleFileOptions::default();
-    for (name, text) in [
-        ("p/b.txt", "bee"),
-        ("p/a.txt", "ay"),
-        ("p/x.bin", "no"),
-        ("../evil.txt", "bad"),
-    ] {
+    for (name, text) in [("p/b.txt", "bee"), ("p/a.txt", "ay"), ("p/x.bin", "no"), ("../evil.txt", "bad")] {
         archive.start_file(name, options).unwrap();
         archive.write_all(text.as_bytes()).unwrap();
     }
@@ -216,16 +157,8 @@ fn archives_and_compressed_files_are_read_in_place() {
     );
     gz.write_all(b"sea").unwrap();
     gz.finish().unwrap();
-    fs::write(
-        folder.path().join("d.txt.zst"),
-        zstd::encode_all(&b"dee"[..], 1).unwrap(),
-    )
-    .unwrap();
-    let found = run(
-        folder.path(),
-        r#"{"format": "text", "files": ["*.txt.{gz,zst}"], "id": "{{ file }}"}"#,
-    )
-    .unwrap();
+    fs::write(folder.path().join("d.txt.zst"), zstd::encode_all(&b"dee"[..], 1).unwrap()).unwrap();
+    let found = run(folder.path(), r#"{"format": "text", "files": ["*.txt.{gz,zst}"], "id": "{{ file }}"}"#).unwrap();
     assert_eq!(texts(&found), ["sea", "dee"]);
     assert_eq!(found.documents[0].id, "c.txt");
 }
@@ -236,9 +169,7 @@ fn all_bad_files_are_named_or_skipped() {
     fs::write(folder.path().join("a.txt"), b"good \xff bad").unwrap();
     fs::write(folder.path().join("b.txt"), "fine").unwrap();
     fs::write(folder.path().join("c.txt.gz"), "not gzip").unwrap();
-    let error = run(folder.path(), r#"{"format": "text"}"#)
-        .unwrap_err()
-        .to_string();
+    let error = run(folder.path(), r#"{"format": "text"}"#).unwrap_err().to_string();
     assert!(
         error.contains("test corpus")
             && error.contains("a.txt: it is not UTF-8 at byte 5")
@@ -258,63 +189,38 @@ fn symbolic_links_are_not_followed() {
     std::os::unix::fs::symlink(folder.path(), folder.path().join("loop")).unwrap();
     let found = run(folder.path(), r#"{"format": "text"}"#).unwrap();
     assert_eq!(texts(&found), ["a"]);
-    assert_eq!(
-        found.report.left_out,
-        ["loop: a symbolic link, not followed"]
-    );
+    assert_eq!(found.report.left_out, ["loop: a symbolic link, not followed"]);
 }
 
 #[test]
 fn an_empty_corpus_says_what_was_searched() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a.txt"), "short").unwrap();
-    let error = run(folder.path(), r#"{"format": "text", "files": ["*.md"]}"#)
-        .unwrap_err()
-        .to_string();
+    let error = run(folder.path(), r#"{"format": "text", "files": ["*.md"]}"#).unwrap_err().to_string();
     assert!(
-        error.contains("test corpus: no documents")
-            && error.contains("`*.md`")
-            && error.contains("`a.txt`"),
+        error.contains("test corpus: no documents") && error.contains("`*.md`") && error.contains("`a.txt`"),
         "{error}"
     );
-    let error = run(folder.path(), r#"{"format": "text", "min_chars": 100}"#)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("1 records") && error.contains("1 with too short a text"),
-        "{error}"
-    );
+    let error = run(folder.path(), r#"{"format": "text", "min_chars": 100}"#).unwrap_err().to_string();
+    assert!(error.contains("1 records") && error.contains("1 with too short a text"), "{error}");
 }
 
 #[test]
 fn wrong_declarations_are_reported_together() {
     for (json, expected) in [
         (r#"{"format": "xml"}"#, "needs `record`"),
-        (
-            r#"{"format": "csv", "query": "x", "records": "/"}"#,
-            "`query` belongs to format \"sqlite\"",
-        ),
-        (
-            r#"{"format": "text", "colour": 1}"#,
-            "unknown field `colour`",
-        ),
+        (r#"{"format": "csv", "query": "x", "records": "/"}"#, "`query` belongs to format \"sqlite\""),
+        (r#"{"format": "text", "colour": 1}"#, "unknown field `colour`"),
         (r#"{"format": "word"}"#, "unknown variant `word`"),
     ] {
-        let error = serde_json::from_str::<ExtractSpec>(json)
-            .unwrap_err()
-            .to_string();
+        let error = serde_json::from_str::<ExtractSpec>(json).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
     let rules = [rule(
         r#"{"format": "json", "files": ["/x", "{"], "records": "x", "text": "{% if %}", "id": "{{ a | nofilter }}"}"#,
     )];
     let error = validate("topic x", &rules).unwrap_err().to_string();
-    for part in [
-        "`/x` must stay inside",
-        "without `}`",
-        "JSON pointer",
-        "`text` does not compile",
-    ] {
+    for part in ["`/x` must stay inside", "without `}`", "JSON pointer", "`text` does not compile"] {
         assert!(error.contains(part), "{part}: {error}");
     }
 }
@@ -326,21 +232,14 @@ fn a_template_that_never_ends_is_stopped() {
     let text = "{% for a in range(9999) %}{% for b in range(9999) %}{% set c = a * b %}{% endfor %}{% endfor %}x";
     let json = serde_json::json!({"format": "text", "text": text}).to_string();
     let error = run(folder.path(), &json).unwrap_err().to_string();
-    assert!(
-        error.contains("1 broken") && error.contains("fuel"),
-        "{error}"
-    );
+    assert!(error.contains("1 broken") && error.contains("fuel"), "{error}");
 }
 
 #[test]
 fn limits_and_doubled_ids() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a.jsonl"), "1\n2\n3\n").unwrap();
-    let found = run(
-        folder.path(),
-        r#"{"format": "jsonl", "id": "same", "max_documents": 2}"#,
-    )
-    .unwrap();
+    let found = run(folder.path(), r#"{"format": "jsonl", "id": "same", "max_documents": 2}"#).unwrap();
     assert_eq!(texts(&found), ["1", "2"]);
     assert_eq!(found.documents[1].id, "same~2");
     assert_eq!(found.report.renamed, 1);

@@ -13,13 +13,9 @@ use tempfile::TempDir;
 
 fn tree() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for (name, text) in [
-        ("a.md", "one"),
-        ("b.txt", "two"),
-        ("deep/c.md", "three"),
-        ("deep/er/d.md", "four!"),
-        (".hidden", "x"),
-    ] {
+    for (name, text) in
+        [("a.md", "one"), ("b.txt", "two"), ("deep/c.md", "three"), ("deep/er/d.md", "four!"), (".hidden", "x")]
+    {
         let path = folder.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
@@ -30,14 +26,7 @@ fn tree() -> TempDir {
 fn fetch(folder: &TempDir, path: &str, sha256: Option<String>) -> Result<Fetched, Error> {
     let uri = SourceUri::File(path.into()).resolve_relative_to(folder.path());
     let fetcher = Fetcher::new(folder.path().join(".cache")).offline(true);
-    fetcher.fetch(
-        &SourceRequest {
-            uri,
-            sha256,
-            pip_args: vec![],
-        },
-        &Silent,
-    )
+    fetcher.fetch(&SourceRequest { uri, sha256, pip_args: vec![] }, &Silent)
 }
 
 #[test]
@@ -45,22 +34,13 @@ fn a_file_a_folder_and_patterns() {
     let folder = tree();
     let names = |path: &str| -> Vec<PathBuf> {
         let files = files_of(&folder.path().join(path)).unwrap();
-        files
-            .iter()
-            .map(|file| file.strip_prefix(folder.path()).unwrap().to_owned())
-            .collect()
+        files.iter().map(|file| file.strip_prefix(folder.path()).unwrap().to_owned()).collect()
     };
     let paths = |names: &[&str]| -> Vec<PathBuf> { names.iter().map(PathBuf::from).collect() };
     assert_eq!(names("a.md"), paths(&["a.md"]));
-    assert_eq!(
-        names(""),
-        paths(&["a.md", "b.txt", "deep/c.md", "deep/er/d.md"])
-    );
+    assert_eq!(names(""), paths(&["a.md", "b.txt", "deep/c.md", "deep/er/d.md"]));
     assert_eq!(names("*.md"), paths(&["a.md"]));
-    assert_eq!(
-        names("**/*.md"),
-        paths(&["a.md", "deep/c.md", "deep/er/d.md"])
-    );
+    assert_eq!(names("**/*.md"), paths(&["a.md", "deep/c.md", "deep/er/d.md"]));
     assert_eq!(names("d*/{c,d}.md"), paths(&["deep/c.md"]));
 
     assert_eq!(fetch(&folder, "deep", None).unwrap().bytes, 10);
@@ -73,10 +53,7 @@ fn a_pinned_file_is_verified_each_time() {
     let folder = tree();
     let file = folder.path().join("a.md");
     let hash = sha256_of_file(&file).unwrap();
-    assert_eq!(
-        fetch(&folder, "a.md", Some(hash.clone())).unwrap().sha256,
-        Some(hash.clone())
-    );
+    assert_eq!(fetch(&folder, "a.md", Some(hash.clone())).unwrap().sha256, Some(hash.clone()));
     fs::write(&file, "changed").unwrap();
     let error = fetch(&folder, "a.md", Some(hash.clone())).unwrap_err();
     assert!(matches!(error, Error::WrongHash { .. }), "{error}");
@@ -97,9 +74,6 @@ fn what_is_missing_is_named() {
         ("*.{md", "a usable pattern"),
     ] {
         let message = fetch(&folder, path, None).unwrap_err().to_string();
-        assert!(
-            message.contains(what) && message.contains("recipe's folder"),
-            "{message}"
-        );
+        assert!(message.contains(what) && message.contains("recipe's folder"), "{message}");
     }
 }

@@ -17,17 +17,10 @@ use tokenizers::{AddedToken, Tokenizer};
 
 /// One token per byte, a merge of `t` and `h`, and a special token.
 fn tokenizer() -> Tokenizer {
-    let mut alphabet: Vec<String> = ByteLevel::alphabet()
-        .into_iter()
-        .map(String::from)
-        .collect();
+    let mut alphabet: Vec<String> = ByteLevel::alphabet().into_iter().map(String::from).collect();
     alphabet.sort();
     alphabet.push("th".into());
-    let vocabulary: serde_json::Map<_, _> = alphabet
-        .iter()
-        .enumerate()
-        .map(|(i, t)| (t.clone(), i.into()))
-        .collect();
+    let vocabulary: serde_json::Map<_, _> = alphabet.iter().enumerate().map(|(i, t)| (t.clone(), i.into())).collect();
     let json = serde_json::json!({
         "version": "1.0", "added_tokens": [], "normalizer": null, "post_processor": null, "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
         "truncation": null, "padding": null,
@@ -35,9 +28,7 @@ fn tokenizer() -> Tokenizer {
         "model": {"type": "BPE", "vocab": vocabulary, "merges": ["t h"]}
     });
     let mut tokenizer: Tokenizer = json.to_string().parse().unwrap();
-    tokenizer
-        .add_special_tokens([AddedToken::from("<|end|>", true)])
-        .unwrap();
+    tokenizer.add_special_tokens([AddedToken::from("<|end|>", true)]).unwrap();
     tokenizer
 }
 
@@ -48,34 +39,12 @@ fn documents(texts: &[&str]) -> Documents {
         title: String::new(),
         text: (*t).into(),
     });
-    let origin = Origin {
-        topic: "t".into(),
-        source: "s".into(),
-        license: "l".into(),
-    };
-    Documents::build(
-        given.collect(),
-        &origin,
-        &SplitSpec {
-            validation: 0.0,
-            test: 0.0,
-        },
-    )
-    .unwrap()
-    .0
+    let origin = Origin { topic: "t".into(), source: "s".into(), license: "l".into() };
+    Documents::build(given.collect(), &origin, &SplitSpec { validation: 0.0, test: 0.0 }).unwrap().0
 }
 
 fn store(texts: &[&str], boundaries: Boundaries, folder: &Path) -> TokenStore {
-    tokenise(
-        &documents(texts),
-        Split::Train,
-        &tokenizer(),
-        "tokenizer",
-        boundaries,
-        folder,
-        &Silent,
-    )
-    .unwrap()
+    tokenise(&documents(texts), Split::Train, &tokenizer(), "tokenizer", boundaries, folder, &Silent).unwrap()
 }
 
 #[test]
@@ -83,14 +52,7 @@ fn a_store_holds_the_tokens_of_each_document_between_boundaries() {
     let folder = tempfile::tempdir().unwrap();
     let tokenizer = tokenizer();
     let id = |t: &str| tokenizer.token_to_id(t).unwrap();
-    let store = store(
-        &["that", "né<|end|>"],
-        Boundaries {
-            bos: Some(900),
-            eos: Some(901),
-        },
-        folder.path(),
-    );
+    let store = store(&["that", "né<|end|>"], Boundaries { bos: Some(900), eos: Some(901) }, folder.path());
     assert_eq!(store.documents(), 2);
     assert_eq!(store.document(0), [900, id("th"), id("a"), id("t"), 901]);
     assert_eq!(store.document_bytes(1), 10);
@@ -99,17 +61,12 @@ fn a_store_holds_the_tokens_of_each_document_between_boundaries() {
     assert_eq!(store.tokens().len(), 17);
     assert_eq!(store.manifest().text_bytes, 14);
     store.verify().unwrap();
-    assert_eq!(
-        TokenStore::open(folder.path()).unwrap().hash(),
-        store.hash()
-    );
+    assert_eq!(TokenStore::open(folder.path()).unwrap().hash(), store.hash());
 }
 
 #[test]
 fn the_bytes_written_are_always_the_same() {
-    let texts: Vec<String> = (0..500)
-        .map(|i| format!("document {i} {}", "the thing ".repeat(i % 17)))
-        .collect();
+    let texts: Vec<String> = (0..500).map(|i| format!("document {i} {}", "the thing ".repeat(i % 17))).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     tokenizers::utils::parallelism::set_parallelism(false);
@@ -125,16 +82,9 @@ fn the_bytes_written_are_always_the_same() {
 #[test]
 fn an_empty_split_makes_an_empty_store() {
     let folder = tempfile::tempdir().unwrap();
-    let store = tokenise(
-        &documents(&["a"]),
-        Split::Test,
-        &tokenizer(),
-        "",
-        Boundaries::default(),
-        folder.path(),
-        &Silent,
-    )
-    .unwrap();
+    let store =
+        tokenise(&documents(&["a"]), Split::Test, &tokenizer(), "", Boundaries::default(), folder.path(), &Silent)
+            .unwrap();
     assert_eq!((store.documents(), store.tokens().len()), (0, 0));
 }
 
@@ -142,49 +92,21 @@ fn an_empty_split_makes_an_empty_store() {
 fn damaged_stores_are_refused() {
     let damage = |name: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>| -> Result<(), String> {
         let folder = tempfile::tempdir().unwrap();
-        drop(store(
-            &["one", "two two"],
-            Boundaries {
-                bos: None,
-                eos: Some(0),
-            },
-            folder.path(),
-        ));
+        drop(store(&["one", "two two"], Boundaries { bos: None, eos: Some(0) }, folder.path()));
         let path = folder.path().join(name);
         fs::write(&path, change(fs::read(&path).unwrap())).unwrap();
-        TokenStore::open(folder.path())
-            .and_then(|store| store.verify())
-            .map_err(|e| e.to_string())
+        TokenStore::open(folder.path()).and_then(|store| store.verify()).map_err(|e| e.to_string())
     };
     let cut = |mut bytes: Vec<u8>| {
         bytes.pop();
         bytes
     };
-    assert!(
-        damage("tokens.bin", &cut)
-            .unwrap_err()
-            .contains("does not fit 12 tokens")
-    );
-    assert!(
-        damage("documents.bin", &cut)
-            .unwrap_err()
-            .contains("does not fit 2 documents")
-    );
-    assert!(
-        damage("tokens.json", &cut).is_ok(),
-        "only the last line end is gone"
-    );
-    assert!(
-        damage("tokens.json", &|b| b[..40].to_vec())
-            .unwrap_err()
-            .contains("not a manifest")
-    );
-    let version = |bytes: Vec<u8>| {
-        String::from_utf8(bytes)
-            .unwrap()
-            .replace("\"version\": 1", "\"version\": 2")
-            .into_bytes()
-    };
+    assert!(damage("tokens.bin", &cut).unwrap_err().contains("does not fit 12 tokens"));
+    assert!(damage("documents.bin", &cut).unwrap_err().contains("does not fit 2 documents"));
+    assert!(damage("tokens.json", &cut).is_ok(), "only the last line end is gone");
+    assert!(damage("tokens.json", &|b| b[..40].to_vec()).unwrap_err().contains("not a manifest"));
+    let version =
+        |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace("\"version\": 1", "\"version\": 2").into_bytes();
     assert!(
         damage("tokens.json", &version)
             .unwrap_err()
@@ -201,68 +123,29 @@ fn damaged_stores_are_refused() {
         bytes[8] = 200;
         bytes
     };
-    assert!(
-        damage("documents.bin", &unordered)
-            .unwrap_err()
-            .contains("do not rise")
-    );
+    assert!(damage("documents.bin", &unordered).unwrap_err().contains("do not rise"));
     let flipped = |mut bytes: Vec<u8>| {
         bytes[0] ^= 1;
         bytes
     };
-    assert!(
-        damage("tokens.bin", &flipped)
-            .unwrap_err()
-            .contains("tokens.bin: its sha256 is")
-    );
+    assert!(damage("tokens.bin", &flipped).unwrap_err().contains("tokens.bin: its sha256 is"));
 }
 
 #[test]
 fn passages_are_limited_and_in_a_fixed_order() {
     let documents = documents(&["the cat", "a longer text that goes on", "three"]);
-    let all = PassageLimits {
-        max_tokens: 5,
-        max_per_document: None,
-        max_total_tokens: None,
-    };
+    let all = PassageLimits { max_tokens: 5, max_per_document: None, max_total_tokens: None };
     let whole = passages(&documents, Split::Train, &tokenizer(), &all).unwrap();
     assert_eq!(whole.iter().map(|p| p.bytes).sum::<u64>(), 7 + 26 + 5);
     assert!(whole.iter().all(|p| (1..=5).contains(&p.tokens.len())));
-    let few = passages(
-        &documents,
-        Split::Train,
-        &tokenizer(),
-        &PassageLimits {
-            max_total_tokens: Some(12),
-            ..all
-        },
-    )
-    .unwrap();
+    let few =
+        passages(&documents, Split::Train, &tokenizer(), &PassageLimits { max_total_tokens: Some(12), ..all }).unwrap();
     assert!(few.iter().map(|p| p.tokens.len()).sum::<usize>() <= 12);
     assert_eq!(few[..], whole[..few.len()]);
-    let firsts = passages(
-        &documents,
-        Split::Train,
-        &tokenizer(),
-        &PassageLimits {
-            max_per_document: Some(1),
-            ..all
-        },
-    )
-    .unwrap();
+    let firsts =
+        passages(&documents, Split::Train, &tokenizer(), &PassageLimits { max_per_document: Some(1), ..all }).unwrap();
     assert_eq!(firsts.len(), 3);
-    assert!(
-        passages(
-            &documents,
-            Split::Train,
-            &tokenizer(),
-            &PassageLimits {
-                max_tokens: 0,
-                ..all
-            }
-        )
-        .is_err()
-    );
+    assert!(passages(&documents, Split::Train, &tokenizer(), &PassageLimits { max_tokens: 0, ..all }).is_err());
 }
 
 proptest! {

@@ -138,8 +138,13 @@ fn read_whole_batches(file: &Path, batch: usize) -> std::io::Result<Vec<Written>
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let mut texts: Vec<Written> =
-        text.lines().map_while(|line| serde_json::from_str(line).ok()).enumerate().take_while(|(i, text): &(usize, Written)| text.index == *i as u64).map(|(_, text)| text).collect();
+    let mut texts: Vec<Written> = text
+        .lines()
+        .map_while(|line| serde_json::from_str(line).ok())
+        .enumerate()
+        .take_while(|(i, text): &(usize, Written)| text.index == *i as u64)
+        .map(|(_, text)| text)
+        .collect();
     texts.truncate(texts.len() / batch.max(1) * batch.max(1));
     Ok(texts)
 }

@@ -5,7 +5,9 @@ use lore_model::Decoder;
 
 /// The depth asked for does not fit the teacher.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot keep the first {first} and the last {last} blocks of a teacher with {available}; keep at least 1 and at most {available} in all")]
+#[error(
+    "cannot keep the first {first} and the last {last} blocks of a teacher with {available}; keep at least 1 and at most {available} in all"
+)]
 pub struct Error {
     first: usize,
     last: usize,

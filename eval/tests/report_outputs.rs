@@ -6,15 +6,12 @@ mod fixture;
 
 use fixture::report;
 use lore_eval::report::{
-    Cell, HeatScale, Matrix, Report, ReportError, Row, RowKind, SCHEMA_VERSION, Stage,
-    claim_on_trial, headline, read_json, render_html, render_terminal, write, write_json,
+    Cell, HeatScale, Matrix, Report, ReportError, Row, RowKind, SCHEMA_VERSION, Stage, claim_on_trial, headline,
+    read_json, render_html, render_terminal, write, write_json,
 };
 
 fn cell(bits_per_byte: f64) -> Cell {
-    Cell {
-        bits_per_byte,
-        ..Cell::default()
-    }
+    Cell { bits_per_byte, ..Cell::default() }
 }
 
 /// Two topics with values whose consequences are easy to work out by hand.
@@ -32,8 +29,7 @@ fn by_hand() -> Report {
     ];
     for (row, [geography, cybersecurity, general]) in rows.iter_mut().zip(values) {
         row.cells.insert("geography".into(), cell(geography));
-        row.cells
-            .insert("cybersecurity".into(), cell(cybersecurity));
+        row.cells.insert("cybersecurity".into(), cell(cybersecurity));
         row.cells.insert("general".into(), cell(general));
     }
     report.matrix.rows = rows;
@@ -48,29 +44,15 @@ fn consequences_equal_those_worked_out_by_hand() {
     near(derived.own_gains[0].percent, 25.0);
     near(derived.own_gains[1].bits_per_byte, 0.2);
     let kept = |row: &str, module: &str| {
-        derived
-            .retained
-            .iter()
-            .find(|kept| kept.row == row && kept.module == module)
-            .unwrap()
-            .share
+        derived.retained.iter().find(|kept| kept.row == row && kept.module == module).unwrap().share
     };
     near(kept("all, summed", "geography"), 0.5);
     near(kept("all, summed", "cybersecurity"), 0.5);
     near(kept("all, averaged", "cybersecurity"), -0.25);
     near(kept("all, chosen per passage", "geography"), 1.0);
-    let interference: Vec<(&str, &str)> = derived
-        .interference
-        .iter()
-        .map(|c| (c.row.as_str(), c.column.as_str()))
-        .collect();
-    assert_eq!(
-        interference,
-        [
-            ("base + geography", "cybersecurity"),
-            ("base + cybersecurity", "geography")
-        ]
-    );
+    let interference: Vec<(&str, &str)> =
+        derived.interference.iter().map(|c| (c.row.as_str(), c.column.as_str())).collect();
+    assert_eq!(interference, [("base + geography", "cybersecurity"), ("base + cybersecurity", "geography")]);
     near(derived.interference[0].percent, 10.0);
     assert_eq!(derived.forgetting.len(), 5);
     near(derived.forgetting[0].percent, 2.0);
@@ -110,11 +92,7 @@ fn the_terminal_table_fits_and_colours_only_when_asked() {
         let plain = render_terminal(&report, false);
         assert!(!plain.contains('\u{1b}'));
         for line in plain.lines().skip(1) {
-            assert!(
-                line.chars().count() <= 100,
-                "{} columns: {line}",
-                line.chars().count()
-            );
+            assert!(line.chars().count() <= 100, "{} columns: {line}", line.chars().count());
         }
         assert_eq!(strip_colors(&render_terminal(&report, true)), plain);
     }
@@ -133,10 +111,7 @@ fn names_cannot_steer_the_terminal() {
     report.matrix.rows[1].name = "evil\u{1b}]0;title\u{7}\r\n\u{202e}row".into();
     report.claims[0].value = "\u{1b}[2J".into();
     let text = render_terminal(&report, false);
-    assert!(
-        text.chars()
-            .all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}'))
-    );
+    assert!(text.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}')));
 }
 
 #[test]
@@ -152,10 +127,7 @@ fn json_comes_back_as_it_was() {
     }
     // Only the two reports: no temporary file stays behind.
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
-    let bare = Report {
-        schema_version: SCHEMA_VERSION,
-        ..Report::default()
-    };
+    let bare = Report { schema_version: SCHEMA_VERSION, ..Report::default() };
     write(folder.path(), &bare).unwrap();
     assert_eq!(read_json(&folder.path().join("report.json")).unwrap(), bare);
 }
@@ -164,21 +136,11 @@ fn json_comes_back_as_it_was() {
 fn numbers_that_are_not_finite_are_all_named_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let mut report = report(1);
-    report.matrix.rows[1]
-        .cells
-        .insert("geography".into(), cell(f64::NAN));
+    report.matrix.rows[1].cells.insert("geography".into(), cell(f64::NAN));
     report.modules[0].load_ms = Some(f64::INFINITY);
     let error = write(folder.path(), &report).unwrap_err();
-    let ReportError::NotFinite { fields } = &error else {
-        panic!("{error}")
-    };
-    assert_eq!(
-        fields,
-        &[
-            "matrix.rows[1].cells.geography.bits_per_byte",
-            "modules[0].load_ms"
-        ]
-    );
+    let ReportError::NotFinite { fields } = &error else { panic!("{error}") };
+    assert_eq!(fields, &["matrix.rows[1].cells.geography.bits_per_byte", "modules[0].load_ms"]);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     // Shown all the same, as a dash.
     assert!(render_html(&report).unwrap().contains("<b>–</b>"));
@@ -189,18 +151,10 @@ fn numbers_that_are_not_finite_are_all_named_and_nothing_is_written() {
 fn other_files_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.json");
-    assert!(
-        read_json(&path)
-            .unwrap_err()
-            .to_string()
-            .contains("report.json")
-    );
+    assert!(read_json(&path).unwrap_err().to_string().contains("report.json"));
     std::fs::write(&path, "{\"schema_version\": 9}").unwrap();
     let error = read_json(&path).unwrap_err().to_string();
-    assert!(
-        error.contains("schema 9") && error.contains("reads 1"),
-        "{error}"
-    );
+    assert!(error.contains("schema 9") && error.contains("reads 1"), "{error}");
     std::fs::write(&path, "{\"schema_version\": 1, \"name\": ").unwrap();
     assert!(matches!(read_json(&path), Err(ReportError::Json { .. })));
 }
@@ -211,28 +165,16 @@ fn the_page_holds_every_row_and_column() {
         let report = report(topics);
         let page = render_html(&report).unwrap();
         for row in &report.matrix.rows {
-            assert!(
-                page.contains(&format!("<th scope=\"row\">{}</th>", row.name)),
-                "{}",
-                row.name
-            );
+            assert!(page.contains(&format!("<th scope=\"row\">{}</th>", row.name)), "{}", row.name);
             for column in &report.matrix.columns {
                 let bits = format!("<b>{:.3}</b>", row.cells[&column.name].bits_per_byte);
                 assert!(page.contains(&bits), "{} on {}", row.name, column.name);
             }
         }
-        for text in report
-            .claims
-            .iter()
-            .map(|claim| &claim.value)
-            .chain(report.data.iter().map(|d| &d.license))
-        {
+        for text in report.claims.iter().map(|claim| &claim.value).chain(report.data.iter().map(|d| &d.license)) {
             assert!(page.contains(text));
         }
-        assert_eq!(
-            page.matches("<table").count(),
-            page.matches("<caption><span>").count()
-        );
+        assert_eq!(page.matches("<table").count(), page.matches("<caption><span>").count());
     }
 }
 
@@ -241,28 +183,15 @@ fn the_page_loads_nothing() {
     let mut report = report(3);
     report.data[0].source = "https://example.org/texts".into();
     let page = render_html(&report).unwrap();
-    assert!(
-        page.contains("https:&#x2f;&#x2f;example.org&#x2f;texts")
-            || page.contains("https://example.org/texts")
-    );
-    for load in [
-        "src=",
-        "url(",
-        "@import",
-        "<script",
-        "<link",
-        "<img",
-        "<iframe",
-        "href=\"http",
-    ] {
+    assert!(page.contains("https:&#x2f;&#x2f;example.org&#x2f;texts") || page.contains("https://example.org/texts"));
+    for load in ["src=", "url(", "@import", "<script", "<link", "<img", "<iframe", "href=\"http"] {
         assert!(!page.contains(load), "{load}");
     }
 }
 
 #[test]
 fn hostile_text_stays_text() {
-    let attack =
-        "</title></style><script>alert(1)</script><img src=x onerror='a'>\"'><svg/onload=x>";
+    let attack = "</title></style><script>alert(1)</script><img src=x onerror='a'>\"'><svg/onload=x>";
     let mut report = report(2);
     report.name = attack.into();
     report.date = attack.into();
@@ -272,11 +201,7 @@ fn hostile_text_stays_text() {
     report.commands[0].command = attack.into();
     report.claims[0].name = attack.into();
     report.data[0].attribution = attack.into();
-    report.stages.push(Stage {
-        name: attack.into(),
-        seconds: 1.0,
-        cached: true,
-    });
+    report.stages.push(Stage { name: attack.into(), seconds: 1.0, cached: true });
     report.modules[0].name = attack.into();
     report.matrix.columns[0].name = attack.into();
     for row in &mut report.matrix.rows {
@@ -309,11 +234,7 @@ fn heat_map_text_can_be_read() {
     let luminance = |color: [u8; 3]| {
         let linear = color.map(|c| {
             let c = f64::from(c) / 255.0;
-            if c <= 0.04045 {
-                c / 12.92
-            } else {
-                ((c + 0.055) / 1.055).powf(2.4)
-            }
+            if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) }
         });
         0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     };
@@ -326,10 +247,7 @@ fn heat_map_text_can_be_read() {
     let scale = HeatScale::new(15.0);
     for tenths in -300..=300 {
         let color = scale.color(Some(f64::from(tenths) / 10.0));
-        assert!(
-            contrast(color.light, light_ink) >= 4.5 && contrast(color.dark, dark_ink) >= 4.5,
-            "{color:?}"
-        );
+        assert!(contrast(color.light, light_ink) >= 4.5 && contrast(color.dark, dark_ink) >= 4.5, "{color:?}");
     }
     assert_eq!(scale.color(None), scale.color(Some(0.0)));
     assert_eq!(scale.color(Some(-15.0)), scale.color(Some(-90.0)));

@@ -5,9 +5,12 @@ use burn::tensor::Tensor;
 use lore_model::Decoder;
 use lore_model::ops::head::{Target, head_loss};
 use lore_model::ops::host::matrix;
+use lore_model::ops::sequences::Sequences;
 use lore_model::projection::LowRank;
 use lore_model::sampling::Random;
 use lore_train::{Figures, Micro, Objective, Parameters, Tracked};
+use std::ops::Range;
+use std::sync::Arc;
 
 /// The adapter asked for does not fit the base.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +32,7 @@ pub struct LoraTraining {
     weights: Vec<f64>,
     seed: u64,
     initial: Parameters,
+    rehearsal: Option<Decoder>,
 }
 
 impl LoraTraining {
@@ -40,8 +44,11 @@ impl LoraTraining {
     pub fn new(base: Decoder, config: &LoraConfig, seed: u64) -> Result<Self, Error> {
         let device = base.embedding.device();
         let last = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
-        let known: Vec<String> =
-            base.blocks.first().map(|block| block.projections().map(|(name, _)| last(name)).to_vec()).unwrap_or_default();
+        let known: Vec<String> = base
+            .blocks
+            .first()
+            .map(|block| block.projections().map(|(name, _)| last(name)).to_vec())
+            .unwrap_or_default();
         let unknown: Vec<String> = config.targets.iter().filter(|target| !known.contains(target)).cloned().collect();
         if !unknown.is_empty() {
             return Err(Error::UnknownTargets { unknown, known });
@@ -62,7 +69,26 @@ impl LoraTraining {
             }
         }
         let scale = (config.alpha / config.rank as f64) as f32;
-        Ok(Self { base, scale, weights: config.weights.clone(), seed, initial: Parameters::new(tensors) })
+        Ok(Self {
+            base,
+            scale,
+            weights: config.weights.clone(),
+            seed,
+            initial: Parameters::new(tensors),
+            rehearsal: None,
+        })
+    }
+
+    /// Learns the rows of all parts of the mixture but the first from `teacher`'s distribution instead of
+    /// their next tokens, so that a module rehearses general English without learning its accidents
+    /// (after Li and Hoiem 2016, "Learning without Forgetting", where the teacher is the model itself).
+    ///
+    /// # Panics
+    /// When the vocabularies differ in size.
+    pub fn with_rehearsal(mut self, teacher: Decoder) -> Self {
+        assert_eq!(self.base.config.vocab_size, teacher.config.vocab_size, "one vocabulary");
+        self.rehearsal = Some(teacher);
+        self
     }
 
     /// The fresh updates.
@@ -96,6 +122,31 @@ impl Objective for LoraTraining {
     fn loss(&self, parameters: &Tracked, micro: &Micro) -> (Tensor<2>, Figures) {
         let model = self.adapted(self.weight(micro.step), |name| parameters.get(name));
         let hidden = model.hidden(micro.tokens.clone(), micro.sequences.clone());
-        head_loss(hidden, model.head(), Target::Labels(micro.targets.clone()), micro.weights.clone())
+        let [rows, _] = hidden.dims();
+        let topic_rows = match &self.rehearsal {
+            Some(_) => micro.rows_of_part.first().copied().unwrap_or(0),
+            None => rows,
+        };
+        let part = |range: Range<usize>, target: Target| {
+            let weights = Arc::new(micro.weights[range.clone()].to_vec());
+            head_loss(hidden.clone().narrow(0, range.start, range.len()), model.head(), target, weights)
+        };
+        let learnt = (topic_rows > 0)
+            .then(|| part(0..topic_rows, Target::Labels(Arc::new(micro.targets[..topic_rows].to_vec()))));
+        let rehearsed = self.rehearsal.as_ref().filter(|_| topic_rows < rows).map(|teacher| {
+            let tokens = Arc::new(micro.tokens[topic_rows..].to_vec());
+            let spans = micro.sequences.spans().iter().filter(|span| span.queries.start >= topic_rows);
+            let lengths: Vec<usize> = spans.map(|span| span.queries.len()).collect();
+            let hidden = teacher.hidden(tokens, Arc::new(Sequences::whole(&lengths)));
+            part(topic_rows..rows, Target::Teacher { hidden, head: teacher.head(), temperature: 1.0 })
+        });
+        match (learnt, rehearsed) {
+            (Some((a, mut figures)), Some((b, more))) => {
+                figures.add(more);
+                (a + b, figures)
+            }
+            (Some(only), None) | (None, Some(only)) => only,
+            (None, None) => unreachable!("a micro-batch has rows"),
+        }
     }
 }

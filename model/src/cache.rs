@@ -17,11 +17,7 @@ pub struct KvCache {
 impl KvCache {
     pub(crate) fn new(layers: usize, slots: usize, capacity: usize, width: usize, device: &Device) -> Self {
         let zeros = || Tensor::zeros([slots * capacity, width], device);
-        Self {
-            layers: (0..layers).map(|_| Some((zeros(), zeros()))).collect(),
-            lengths: vec![0; slots],
-            capacity,
-        }
+        Self { layers: (0..layers).map(|_| Some((zeros(), zeros()))).collect(), lengths: vec![0; slots], capacity }
     }
 
     /// Tokens seen in each slot.

@@ -118,7 +118,8 @@ impl ModelConfig {
         let keys = self.num_key_value_heads * self.head_dim;
         let mut tensors = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, hidden])];
         for layer in 0..self.num_hidden_layers {
-            let mut add = |name: &str, shape: &[usize]| tensors.push((format!("model.layers.{layer}.{name}"), shape.to_vec()));
+            let mut add =
+                |name: &str, shape: &[usize]| tensors.push((format!("model.layers.{layer}.{name}"), shape.to_vec()));
             add("input_layernorm.weight", &[hidden]);
             for (name, rows) in [("q_proj", queries), ("k_proj", keys), ("v_proj", keys)] {
                 add(&format!("self_attn.{name}.weight"), &[rows, hidden]);

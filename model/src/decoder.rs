@@ -271,8 +271,7 @@ fn recomputed_block(block: &Block, x: Tensor<2>, context: &BlockContext, sequenc
     recomputed(inputs, move |inputs| {
         let mut given = inputs[1..].iter().cloned();
         let block = block.clone().replace(&mut |_| given.next().expect("one input for each tensor of the block"));
-        block.forward(inputs[0].clone(), &context, &mut |[q, k, v]| {
-            attention(q, k, v, sequences.clone(), context.heads)
-        })
+        block
+            .forward(inputs[0].clone(), &context, &mut |[q, k, v]| attention(q, k, v, sequences.clone(), context.heads))
     })
 }

@@ -76,7 +76,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// A sequence is longer than the room made for it.
-    #[error("a sequence of {wanted} tokens does not fit: there is room for {capacity}; shorten the prompt or ask for fewer tokens")]
+    #[error(
+        "a sequence of {wanted} tokens does not fit: there is room for {capacity}; shorten the prompt or ask for fewer tokens"
+    )]
     CacheFull {
         /// Tokens there is room for.
         capacity: usize,

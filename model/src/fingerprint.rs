@@ -42,7 +42,11 @@ impl Fingerprint {
     ///
     /// # Errors
     /// [`Error::Tokenizer`] if the tokenizer cannot be serialised.
-    pub fn from_hashes(config: &ModelConfig, tokenizer: &Tokenizer, mut tensors: Vec<TensorHash>) -> Result<Self, Error> {
+    pub fn from_hashes(
+        config: &ModelConfig,
+        tokenizer: &Tokenizer,
+        mut tensors: Vec<TensorHash>,
+    ) -> Result<Self, Error> {
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         let mut hash = Sha256::new();
         hash.update(PREFIX);
@@ -125,12 +129,14 @@ fn canonical_config(config: &ModelConfig) -> String {
     let scaling = match config.rope_scaling {
         None => "none".to_owned(),
         Some(RopeScaling::Linear { factor }) => format!("linear {:x}", factor.to_bits()),
-        Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings }) => format!(
-            "llama3 {:x} {:x} {:x} {original_max_position_embeddings}",
-            factor.to_bits(),
-            low_freq_factor.to_bits(),
-            high_freq_factor.to_bits()
-        ),
+        Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings }) => {
+            format!(
+                "llama3 {:x} {:x} {:x} {original_max_position_embeddings}",
+                factor.to_bits(),
+                low_freq_factor.to_bits(),
+                high_freq_factor.to_bits()
+            )
+        }
     };
     format!(
         "{} hidden {} ffn {} layers {} heads {} kv {} head {} vocab {} theta {:x} scaling {scaling} eps {:x} tied {} bias {} qk_norm {}",
@@ -171,14 +177,16 @@ fn canonical_tokenizer(tokenizer: &Tokenizer) -> Result<String, Error> {
 /// Whether a post-processor does more than adjust offsets. transformers writes a template that adds nothing
 /// where there was none.
 fn adds_tokens(post_processor: &Value) -> bool {
-    let empty_template = post_processor.get("special_tokens").and_then(Value::as_object).is_some_and(|tokens| tokens.is_empty());
+    let empty_template =
+        post_processor.get("special_tokens").and_then(Value::as_object).is_some_and(|tokens| tokens.is_empty());
     !empty_template && post_processor.get("type").and_then(Value::as_str) != Some("ByteLevel")
 }
 
 fn write_object<'a>(map: impl Iterator<Item = (&'a String, &'a Value)>, text: &mut String) {
     // The flag moves offsets, not tokens. In a vocabulary the word is a number's key, and stays.
     let is_offset_flag = |key: &str, value: &Value| key == "trim_offsets" && value.is_boolean();
-    let mut keys: Vec<(&String, &Value)> = map.filter(|(key, value)| !value.is_null() && !is_offset_flag(key, value)).collect();
+    let mut keys: Vec<(&String, &Value)> =
+        map.filter(|(key, value)| !value.is_null() && !is_offset_flag(key, value)).collect();
     keys.sort_by_key(|(key, _)| *key);
     text.push('{');
     for (key, value) in keys {

@@ -42,7 +42,8 @@ pub fn write_folder<T, E: From<Error>>(folder: &Path, fill: impl FnOnce(&Path) -
         fs::File::open(&path).and_then(|file| file.sync_all()).map_err(io("write", &path))?;
     }
     if occupied {
-        let old = tempfile::Builder::new().prefix(".lore-replaced-").tempdir_in(parent).map_err(io("write in", parent))?;
+        let old =
+            tempfile::Builder::new().prefix(".lore-replaced-").tempdir_in(parent).map_err(io("write in", parent))?;
         fs::rename(folder, old.path()).map_err(io("replace", folder))?;
         fs::rename(temporary.path(), folder).map_err(io("rename to", folder))?;
     } else {

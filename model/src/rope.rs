@@ -15,7 +15,12 @@ pub fn frequencies(config: &ModelConfig) -> Vec<f64> {
             match &config.rope_scaling {
                 None => plain,
                 Some(RopeScaling::Linear { factor }) => plain / factor,
-                Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings }) => {
+                Some(RopeScaling::Llama3 {
+                    factor,
+                    low_freq_factor,
+                    high_freq_factor,
+                    original_max_position_embeddings,
+                }) => {
                     let turns = *original_max_position_embeddings as f64 * plain / TAU;
                     let kept = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
                     let kept = kept.clamp(0.0, 1.0);

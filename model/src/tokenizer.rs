@@ -34,8 +34,9 @@ pub struct TokenizerSettings {
 /// [`Error::Io`]; [`Error::Tokenizer`] if it is not a valid tokenizer.
 pub fn load(path: &Path) -> Result<Tokenizer, Error> {
     let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
-    let mut tokenizer = Tokenizer::from_bytes(&bytes)
-        .map_err(|error| tokenizer_error(path, format!("it is not a valid tokenizer.json ({error}); fetch it again")))?;
+    let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|error| {
+        tokenizer_error(path, format!("it is not a valid tokenizer.json ({error}); fetch it again"))
+    })?;
     tokenizer.with_truncation(None).map_err(|error| tokenizer_error(path, error.to_string()))?;
     tokenizer.with_padding(None);
     Ok(tokenizer)
@@ -74,7 +75,12 @@ pub fn load_settings(folder: &Path) -> Result<TokenizerSettings, Error> {
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Tokenizer`] if the tokenizer cannot be serialised.
-pub fn save(folder: &Path, tokenizer: &Tokenizer, settings: &TokenizerSettings, config: &ModelConfig) -> Result<(), Error> {
+pub fn save(
+    folder: &Path,
+    tokenizer: &Tokenizer,
+    settings: &TokenizerSettings,
+    config: &ModelConfig,
+) -> Result<(), Error> {
     let path = folder.join("tokenizer.json");
     let text = tokenizer.to_string(true).map_err(|error| tokenizer_error(&path, error.to_string()))?;
     write(&path, &text)?;

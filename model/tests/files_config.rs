@@ -31,7 +31,8 @@ fn read(config: &Value) -> Result<ModelConfig, Error> {
 #[test]
 fn both_generations_say_the_same() {
     let old = with(json!({"rope_scaling": {"type": "linear", "factor": 2.0}, "torch_dtype": "float32"}));
-    let mut new = with(json!({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5}, "dtype": "float32"}));
+    let mut new =
+        with(json!({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5}, "dtype": "float32"}));
     new.as_object_mut().unwrap().remove("rope_theta");
     let config = read(&old).unwrap();
     assert_eq!(config, read(&new).unwrap());
@@ -47,7 +48,9 @@ fn what_is_written_is_read_back() {
     for config in [
         llama(),
         with(json!({"rope_scaling": scaling, "eos_token_id": [2, 7], "head_dim": 20})),
-        with(json!({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "bos_token_id": null, "eos_token_id": null})),
+        with(
+            json!({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "bos_token_id": null, "eos_token_id": null}),
+        ),
         with(json!({"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "sliding_window": null})),
     ] {
         let read_once = read(&config).unwrap();
@@ -82,7 +85,9 @@ fn missing_keys_take_transformers_defaults() {
 
 #[test]
 fn tensors_follow_the_variant() {
-    let names = |config: &Value| -> Vec<String> { read(config).unwrap().expected_tensors().into_iter().map(|(name, _)| name).collect() };
+    let names = |config: &Value| -> Vec<String> {
+        read(config).unwrap().expected_tensors().into_iter().map(|(name, _)| name).collect()
+    };
     let tied = names(&llama());
     assert_eq!(tied.len(), 2 + 2 * 9);
     assert!(names(&with(json!({"tie_word_embeddings": false}))).contains(&"lm_head.weight".to_owned()));
@@ -107,8 +112,17 @@ fn everything_unsupported_is_named_at_once() {
     }));
     let Err(Error::Config { problems, .. }) = read(&config) else { panic!("must be refused") };
     for expected in [
-        "MixtralForCausalLM", "gelu", "mlp_bias", "attention_bias", "sliding_window", "experts", "gptq", "yarn", "\"wide\"",
-        "sliding_attention", "partial_rotary_factor",
+        "MixtralForCausalLM",
+        "gelu",
+        "mlp_bias",
+        "attention_bias",
+        "sliding_window",
+        "experts",
+        "gptq",
+        "yarn",
+        "\"wide\"",
+        "sliding_attention",
+        "partial_rotary_factor",
     ] {
         assert!(problems.iter().any(|problem| problem.contains(expected)), "no `{expected}` in {problems:#?}");
     }

@@ -86,7 +86,9 @@ fn rows_of_a_head_are_taken_from_neighbouring_pairs() {
 fn names_are_translated_or_kept() {
     assert_eq!(hugging_face_name("blk.12.attn_q_norm.weight"), "model.layers.12.self_attn.q_norm.weight");
     assert_eq!(hugging_face_name("blk.0.attn_k.bias"), "model.layers.0.self_attn.k_proj.bias");
-    for kept in ["blk.01.attn_q.weight", "blk.0.ffn_gate_exps.weight", "blk.0.attn_q.scale", "rope_freqs.weight", "blk.x"] {
+    for kept in
+        ["blk.01.attn_q.weight", "blk.0.ffn_gate_exps.weight", "blk.0.attn_q.scale", "rope_freqs.weight", "blk.x"]
+    {
         assert_eq!(hugging_face_name(kept), kept);
     }
 }

@@ -134,6 +134,11 @@ fn everything_unsupported_is_named_at_once() {
         assert!(problems.iter().any(|problem| problem.contains(expected)), "no `{expected}` in {problems:#?}");
     }
     assert_eq!(problems.len(), 5);
-    assert!(read(&metadata("gemma3"), None).unwrap_err().to_string().contains("`gemma3`; supported are llama, qwen2, qwen3"));
+    assert!(
+        read(&metadata("gemma3"), None)
+            .unwrap_err()
+            .to_string()
+            .contains("`gemma3`; supported are llama, qwen2, qwen3")
+    );
     assert!(read(&[], None).unwrap_err().to_string().contains("(none named)"));
 }

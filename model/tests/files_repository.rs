@@ -134,7 +134,15 @@ fn a_fingerprint_is_text_and_back() {
     assert_eq!(text.parse::<Fingerprint>().unwrap(), print);
     let json = serde_json::to_string(&print).unwrap();
     assert_eq!(serde_json::from_str::<Fingerprint>(&json).unwrap(), print);
-    for wrong in ["", "lore-base-v1:", &text[1..], &text[..text.len() - 1], &text.to_uppercase(), &format!("{text}0"), "lore-base-v1:é"] {
+    for wrong in [
+        "",
+        "lore-base-v1:",
+        &text[1..],
+        &text[..text.len() - 1],
+        &text.to_uppercase(),
+        &format!("{text}0"),
+        "lore-base-v1:é",
+    ] {
         assert!(wrong.parse::<Fingerprint>().is_err(), "{wrong}");
     }
 }
@@ -172,7 +180,9 @@ fn nothing_appears_if_weights_are_not_finite() {
     let error = save(&broken, &folder, StoredType::F32, SHARD_BYTES).unwrap_err();
     assert!(matches!(error, Error::NotFinite { .. }));
     assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
-    let Err(Error::NotFinite { problems, .. }) = check_finite(&broken.config, &*broken.weights) else { panic!("must be found") };
+    let Err(Error::NotFinite { problems, .. }) = check_finite(&broken.config, &*broken.weights) else {
+        panic!("must be found")
+    };
     assert_eq!(problems.len(), 2);
     assert!(problems[0].contains(&first) && problems[0].contains(": 1 of"));
     assert!(problems[1].contains(&second) && problems[1].contains(": 2 of"));
@@ -201,7 +211,10 @@ fn what_is_no_model_says_what_it_lacks() {
     fs::write(folder.path().join("pytorch_model.bin"), "x").unwrap();
     let message = |path: &Path| ModelFiles::open(path).err().unwrap().to_string();
     let text = message(folder.path());
-    assert!(text.contains("config.json") && text.contains("model.safetensors") && text.contains("tokenizer.json"), "{text}");
+    assert!(
+        text.contains("config.json") && text.contains("model.safetensors") && text.contains("tokenizer.json"),
+        "{text}"
+    );
     assert!(message(&folder.path().join("pytorch_model.bin")).contains(".gguf file"));
     assert!(message(&folder.path().join("nowhere")).contains("cannot read"));
 }

@@ -72,7 +72,8 @@ fn the_reference_reader_reads_what_is_written() {
 fn tensors_not_as_announced_are_not_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.safetensors");
-    let create = || SafetensorsWriter::create(&path, StoredType::F32, &[("a".to_owned(), vec![2])], &BTreeMap::new()).unwrap();
+    let create =
+        || SafetensorsWriter::create(&path, StoredType::F32, &[("a".to_owned(), vec![2])], &BTreeMap::new()).unwrap();
     assert!(create().write("a", &[1.0]).is_err());
     assert!(create().write("b", &[1.0, 2.0]).is_err());
     assert!(create().finish().unwrap_err().to_string().contains("`a` was not written"));
@@ -91,11 +92,26 @@ fn lying_headers_are_named() {
         (file_of(one, 9), "end at byte"),
         (file_of(r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, 8), "has 8 bytes"),
         (file_of(r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}"#, 8), "has 8 bytes"),
-        (file_of(r#"{"a":{"dtype":"F32","shape":[0,9223372036854775807,9],"data_offsets":[0,0]}}"#, 0), "impossible shape"),
+        (
+            file_of(r#"{"a":{"dtype":"F32","shape":[0,9223372036854775807,9],"data_offsets":[0,0]}}"#, 0),
+            "impossible shape",
+        ),
         (file_of(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, 8), "lies at 8..0"),
-        (file_of(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#, 12), "overlaps"),
+        (
+            file_of(
+                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#,
+                12,
+            ),
+            "overlaps",
+        ),
         (file_of(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8), "gap"),
-        (file_of(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8), "occurs twice"),
+        (
+            file_of(
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+                8,
+            ),
+            "occurs twice",
+        ),
         (file_of(r#"{"a":{"dtype":"Q9","shape":[1],"data_offsets":[0,4]}}"#, 4), "unknown type"),
         (file_of(r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, 4), "not valid"),
         (file_of("[]", 0), "not valid"),
@@ -112,14 +128,17 @@ fn a_long_header_is_refused_where_a_limit_is_set() {
     let path = folder.path().join("x.safetensors");
     std::fs::write(&path, file_of(&format!("{{}}{}", " ".repeat(100)), 0)).unwrap();
     assert!(SafetensorsFiles::open(&path).is_ok());
-    assert!(SafetensorsFiles::open_with_limit(&path, 64).unwrap_err().to_string().contains("longer than the 64 allowed"));
+    assert!(
+        SafetensorsFiles::open_with_limit(&path, 64).unwrap_err().to_string().contains("longer than the 64 allowed")
+    );
 }
 
 #[test]
 fn an_index_and_its_shards_must_agree() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
-    let shard = |tensor: &str| file_of(&format!(r#"{{"{tensor}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#), 4);
+    let shard =
+        |tensor: &str| file_of(&format!(r#"{{"{tensor}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#), 4);
     let index = folder.path().join("model.safetensors.index.json");
     let try_index = |map: &str| {
         std::fs::write(&index, format!(r#"{{"metadata":{{"total_size":8}},"weight_map":{map}}}"#)).unwrap();
@@ -135,12 +154,19 @@ fn an_index_and_its_shards_must_agree() {
         assert!(error.contains("not the name of a file beside it"), "{error}");
     }
     write("two.safetensors", &shard("a"));
-    assert!(try_index(r#"{"a":"one.safetensors","b":"two.safetensors"}"#).unwrap_err().to_string().contains("also in another file"));
+    assert!(
+        try_index(r#"{"a":"one.safetensors","b":"two.safetensors"}"#)
+            .unwrap_err()
+            .to_string()
+            .contains("also in another file")
+    );
 }
 
 #[test]
 fn a_file_cut_anywhere_is_refused() {
-    let whole = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-qwen2/model.safetensors")).unwrap();
+    let whole =
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-qwen2/model.safetensors"))
+            .unwrap();
     assert!(!read_all(&whole).unwrap().is_empty());
     for length in (0..1500).chain((1500..whole.len()).step_by(997)) {
         assert!(matches!(read_all(&whole[..length]), Err(Error::Malformed { .. })), "cut at {length}");

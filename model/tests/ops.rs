@@ -42,8 +42,7 @@ impl M {
 /// Checks the value and the gradients of `Σ op(inputs) · weights` against `oracle` by central differences.
 fn check(inputs: &[M], op: impl Fn(&[Tensor<2>]) -> Tensor<2>, oracle: impl Fn(&[M]) -> Vec<f64>) {
     let expected = oracle(inputs);
-    let tracked: Vec<Tensor<2>> =
-        inputs.iter().map(|x| Tensor::from_inner(x.tensor()).require_grad()).collect();
+    let tracked: Vec<Tensor<2>> = inputs.iter().map(|x| Tensor::from_inner(x.tensor()).require_grad()).collect();
     let out = op(&tracked);
     let [rows, columns] = out.dims();
     let found = values(&out);
@@ -53,8 +52,7 @@ fn check(inputs: &[M], op: impl Fn(&[Tensor<2>]) -> Tensor<2>, oracle: impl Fn(&
     }
     let mix = M::random(rows, columns, 99);
     let gradients = (out * Tensor::from_inner(mix.tensor())).sum().backward();
-    let objective =
-        |inputs: &[M]| oracle(inputs).iter().zip(&mix.v).map(|(a, b)| a * b).sum::<f64>();
+    let objective = |inputs: &[M]| oracle(inputs).iter().zip(&mix.v).map(|(a, b)| a * b).sum::<f64>();
     for (which, input) in inputs.iter().enumerate() {
         let found = values(&tracked[which].grad(&gradients).expect("a tracked input has a gradient"));
         for i in 0..input.v.len() {
@@ -258,11 +256,8 @@ fn forward_kl_head_matches_at_two_temperatures() {
         check(
             &[M::random(3, 5, 18), M::random(20, 5, 19)],
             |x| {
-                let target = Target::Teacher {
-                    hidden: teacher_hidden.tensor(),
-                    head: teacher_head.tensor(),
-                    temperature,
-                };
+                let target =
+                    Target::Teacher { hidden: teacher_hidden.tensor(), head: teacher_head.tensor(), temperature };
                 head_loss(x[0].clone(), x[1].clone(), target, Arc::new(weights.clone())).0
             },
             |x| {

@@ -31,8 +31,10 @@ fn decoder() -> Decoder {
         bos_token_id: None,
         eos_token_ids: vec![],
     };
-    Decoder::build(&config, |name, shape| Ok(random(name.len() as u64 * 31 + name.bytes().map(u64::from).sum::<u64>(), shape)))
-        .unwrap()
+    Decoder::build(&config, |name, shape| {
+        Ok(random(name.len() as u64 * 31 + name.bytes().map(u64::from).sum::<u64>(), shape))
+    })
+    .unwrap()
 }
 
 fn random(seed: u64, [rows, columns]: [usize; 2]) -> Tensor<2> {
@@ -55,7 +57,8 @@ fn gradients(recompute: bool, low_rank: bool) -> Vec<Vec<f32>> {
                 "down_proj" => [24, 40],
                 _ => [40, 24],
             };
-            let [a, b] = [random(seed, [2, inputs]), random(seed + 1, [outputs, 2])].map(|t| Tensor::from_inner(t).require_grad());
+            let [a, b] = [random(seed, [2, inputs]), random(seed + 1, [outputs, 2])]
+                .map(|t| Tensor::from_inner(t).require_grad());
             leaves.extend([a.clone(), b.clone()]);
             Some(LowRank { a, b, scale: 0.5 })
         })

@@ -18,7 +18,11 @@ use safetensors::SafeTensors;
 const TOLERANCE: f32 = 2e-3;
 
 /// Little-endian numbers of a tensor, and its shape.
-fn read<const N: usize, T>(fixture: &SafeTensors<'_>, name: &str, from_bytes: fn([u8; N]) -> T) -> (Vec<usize>, Vec<T>) {
+fn read<const N: usize, T>(
+    fixture: &SafeTensors<'_>,
+    name: &str,
+    from_bytes: fn([u8; N]) -> T,
+) -> (Vec<usize>, Vec<T>) {
     let tensor = fixture.tensor(name).unwrap();
     let numbers = tensor.data().chunks_exact(N).map(|bytes| from_bytes(bytes.try_into().unwrap())).collect();
     (tensor.shape().to_vec(), numbers)
@@ -36,7 +40,8 @@ fn the_teachers_logits_are_those_of_transformers() {
         println!("SKIPPED: set LORE_TEACHER_GGUF to the path of SmolLM2-135M-Instruct.Q4_1.gguf");
         return;
     };
-    let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/teacher-logits.safetensors")).unwrap();
+    let bytes =
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/teacher-logits.safetensors")).unwrap();
     let fixture = SafeTensors::deserialize(&bytes).unwrap();
     let (shape, ids) = read(&fixture, "ids", u32::from_le_bytes);
     let (_, selected) = read(&fixture, "selected", u16::from_le_bytes);

@@ -42,10 +42,8 @@ impl LoadedModule {
 /// The base with `modules` active, each multiplied by its weight: exactly `W + Σ weight · scale · B·A`.
 pub fn activate(base: &Decoder, modules: &[(&LoadedModule, f32)]) -> Decoder {
     base.with_updates(|path| {
-        let parts: Vec<(LowRank, f32)> = modules
-            .iter()
-            .filter_map(|(module, weight)| Some((module.updates.get(path)?.clone(), *weight)))
-            .collect();
+        let parts: Vec<(LowRank, f32)> =
+            modules.iter().filter_map(|(module, weight)| Some((module.updates.get(path)?.clone(), *weight))).collect();
         (!parts.is_empty()).then(|| LowRank::concatenated(&parts))
     })
 }

@@ -49,7 +49,12 @@ impl Adapter {
     ///
     /// # Errors
     /// [`Error::OtherBase`]; [`Error::Shapes`] naming every update that does not fit.
-    pub fn check_base(&self, config: &ModelConfig, fingerprint: &Fingerprint, allow_mismatch: bool) -> Result<(), Error> {
+    pub fn check_base(
+        &self,
+        config: &ModelConfig,
+        fingerprint: &Fingerprint,
+        allow_mismatch: bool,
+    ) -> Result<(), Error> {
         if !allow_mismatch && self.base.as_ref() != Some(fingerprint) {
             return Err(Error::OtherBase { trained_on: self.base, found: *fingerprint });
         }
@@ -61,7 +66,9 @@ impl Adapter {
         let projections: BTreeMap<String, Vec<usize>> = config
             .expected_tensors()
             .into_iter()
-            .filter_map(|(name, shape)| Some((name.strip_suffix("_proj.weight").map(|stem| format!("{stem}_proj"))?, shape)))
+            .filter_map(|(name, shape)| {
+                Some((name.strip_suffix("_proj.weight").map(|stem| format!("{stem}_proj"))?, shape))
+            })
             .collect();
         let problem = |(name, update): (&String, &LowRank)| match projections.get(name) {
             None => Some(format!("`{name}` is not a projection of this base's {} blocks", config.num_hidden_layers)),
@@ -82,18 +89,24 @@ impl Adapter {
         }
         for (name, update) in &self.updates {
             let (rank, expected) = (update.rank, self.config.rank_of(name));
-            if rank == 0 || update.a.len() != rank * update.in_features || update.b.len() != update.out_features * rank {
+            if rank == 0 || update.a.len() != rank * update.in_features || update.b.len() != update.out_features * rank
+            {
                 problems.push(format!("`{name}`: the factors do not have the sizes of a rank {rank} update"));
             }
             if rank != expected {
                 problems.push(format!("`{name}` has rank {rank}; the configuration says {expected}"));
             } else if update.scale != self.config.scale_of(name) {
-                problems.push(format!("`{name}` has scale {}; the configuration says {}", update.scale, self.config.scale_of(name)));
+                problems.push(format!(
+                    "`{name}` has scale {}; the configuration says {}",
+                    update.scale,
+                    self.config.scale_of(name)
+                ));
             }
             for (factor, values) in [("A", &update.a), ("B", &update.b)] {
                 let count = values.iter().filter(|value| !value.is_finite()).count();
                 if count > 0 {
-                    problems.push(format!("`{name}`: {count} of {} values of {factor} are NaN or infinite", values.len()));
+                    problems
+                        .push(format!("`{name}`: {count} of {} values of {factor} are NaN or infinite", values.len()));
                 }
             }
         }

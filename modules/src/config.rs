@@ -70,7 +70,8 @@ impl AdapterConfig {
         // A second reading, since maps as values lose their order, and the first pattern that matches counts.
         let patterns: Patterns = serde_json::from_str(text).map_err(not_json)?;
         let mut problems = unsupported(&keys);
-        let mut wrong = |key: &str, expected: &str| problems.push(format!("`{key}` is {}; expected {expected}", keys[key]));
+        let mut wrong =
+            |key: &str, expected: &str| problems.push(format!("`{key}` is {}; expected {expected}", keys[key]));
         let present = |key: &str| keys.get(key).filter(|value| !value.is_null());
 
         let rank = match present("r").map(|value| value.as_u64().filter(|&rank| (1..=65_536).contains(&rank))) {
@@ -113,7 +114,8 @@ impl AdapterConfig {
             base_model_name_or_path: text_of("base_model_name_or_path"),
             revision: text_of("revision"),
         };
-        let names = config.rank_pattern.iter().map(|(name, _)| name).chain(config.alpha_pattern.iter().map(|(name, _)| name));
+        let names =
+            config.rank_pattern.iter().map(|(name, _)| name).chain(config.alpha_pattern.iter().map(|(name, _)| name));
         for name in names.filter(|name| literal(name).is_none()) {
             problems.push(format!("pattern `{name}`: regular expressions are not supported, only names"));
         }
@@ -123,9 +125,12 @@ impl AdapterConfig {
     /// The text of an `adapter_config.json` for updates of these projections: two spaces of indentation and
     /// sorted keys, as PEFT writes it.
     pub(crate) fn to_json<'a>(&self, modules: impl Iterator<Item = &'a str>) -> String {
-        let alpha = |alpha: f64| if alpha.fract() == 0.0 && alpha.abs() < 1e15 { json!(alpha as i64) } else { json!(alpha) };
-        let alphas: BTreeMap<&str, Value> = self.alpha_pattern.iter().map(|(name, value)| (name.as_str(), alpha(*value))).collect();
-        let ranks: BTreeMap<&str, usize> = self.rank_pattern.iter().map(|(name, rank)| (name.as_str(), *rank)).collect();
+        let alpha =
+            |alpha: f64| if alpha.fract() == 0.0 && alpha.abs() < 1e15 { json!(alpha as i64) } else { json!(alpha) };
+        let alphas: BTreeMap<&str, Value> =
+            self.alpha_pattern.iter().map(|(name, value)| (name.as_str(), alpha(*value))).collect();
+        let ranks: BTreeMap<&str, usize> =
+            self.rank_pattern.iter().map(|(name, rank)| (name.as_str(), *rank)).collect();
         let keys = BTreeMap::from([
             ("alpha_pattern", json!(alphas)),
             ("auto_mapping", Value::Null),
@@ -156,10 +161,35 @@ impl AdapterConfig {
 fn unsupported(keys: &Map<String, Value>) -> Vec<String> {
     /// Settings that are read, or that do not change what a trained module computes.
     const HARMLESS: [&str; 29] = [
-        "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "corda_config", "ensure_weight_tying", "eva_config",
-        "exclude_modules", "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config",
-        "lora_alpha", "lora_dropout", "lora_ga_config", "megatron_core", "peft_type", "peft_version", "qalora_group_size", "r",
-        "rank_pattern", "revision", "runtime_config", "target_modules", "task_type", "use_rslora", "use_dora", "modules_to_save",
+        "alpha_pattern",
+        "auto_mapping",
+        "base_model_name_or_path",
+        "bias",
+        "corda_config",
+        "ensure_weight_tying",
+        "eva_config",
+        "exclude_modules",
+        "inference_mode",
+        "init_lora_weights",
+        "layers_pattern",
+        "layers_to_transform",
+        "loftq_config",
+        "lora_alpha",
+        "lora_dropout",
+        "lora_ga_config",
+        "megatron_core",
+        "peft_type",
+        "peft_version",
+        "qalora_group_size",
+        "r",
+        "rank_pattern",
+        "revision",
+        "runtime_config",
+        "target_modules",
+        "task_type",
+        "use_rslora",
+        "use_dora",
+        "modules_to_save",
     ];
     let mut problems = Vec::new();
     let is_off = |value: &Value| match value {
@@ -169,7 +199,10 @@ fn unsupported(keys: &Map<String, Value>) -> Vec<String> {
         _ => false,
     };
     if keys.get("peft_type").and_then(Value::as_str) != Some("LORA") {
-        problems.push(format!("`peft_type` is {}; only \"LORA\" is supported", keys.get("peft_type").unwrap_or(&Value::Null)));
+        problems.push(format!(
+            "`peft_type` is {}; only \"LORA\" is supported",
+            keys.get("peft_type").unwrap_or(&Value::Null)
+        ));
     }
     if keys.get("use_dora").is_some_and(|value| !is_off(value)) {
         problems.push("`use_dora`: DoRA is not supported".to_owned());
@@ -184,7 +217,9 @@ fn unsupported(keys: &Map<String, Value>) -> Vec<String> {
     if let Some(Value::String(way)) = keys.get("init_lora_weights")
         && !matches!(way.as_str(), "gaussian" | "eva" | "orthogonal")
     {
-        problems.push(format!("`init_lora_weights` \"{way}\" changes the base's weights; convert the module to plain LoRA first"));
+        problems.push(format!(
+            "`init_lora_weights` \"{way}\" changes the base's weights; convert the module to plain LoRA first"
+        ));
     }
     for (key, value) in keys {
         if !HARMLESS.contains(&key.as_str()) && !is_off(value) {
@@ -201,7 +236,9 @@ fn target_modules<'a>(modules: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut layers: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
     for module in &modules {
         let parts = module.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
-        let Some((layer, (_, last))) = parts.and_then(|(layer, rest)| Some((layer.parse().ok()?, rest.rsplit_once('.')?))) else {
+        let Some((layer, (_, last))) =
+            parts.and_then(|(layer, rest)| Some((layer.parse().ok()?, rest.rsplit_once('.')?)))
+        else {
             return modules.into_iter().map(str::to_owned).collect();
         };
         layers.entry(layer).or_default().insert(last);

@@ -126,9 +126,9 @@ fn read_updates(
     let mut problems = Vec::new();
     let mut modules = BTreeSet::new();
     for name in file.tensors().keys() {
-        let module = name.strip_prefix(PREFIX).and_then(|rest| {
-            ["A", "B"].iter().find_map(|factor| rest.strip_suffix(&format!(".lora_{factor}.weight")))
-        });
+        let module = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| ["A", "B"].iter().find_map(|factor| rest.strip_suffix(&format!(".lora_{factor}.weight"))));
         match module {
             Some(module) => drop(modules.insert(module)),
             None => problems.push(unusable(name)),
@@ -156,7 +156,9 @@ fn read_updates(
                 let scale = config.scale_of(module);
                 updates.insert(module.to_owned(), LowRank { a, b, rank, in_features, out_features, scale });
             }
-            _ => problems.push(format!("`{module}`: A {a_shape:?} and B {b_shape:?} are not [rank, in] and [out, rank]")),
+            _ => {
+                problems.push(format!("`{module}`: A {a_shape:?} and B {b_shape:?} are not [rank, in] and [out, rank]"))
+            }
         }
     }
     Ok((updates, problems))
@@ -185,5 +187,9 @@ fn read_facts(folder: &Path) -> Result<Option<Facts>, Error> {
     };
     let problem = |reason: String| Error::NotAModule { path: path.clone(), reason };
     let facts: Facts = serde_json::from_slice(&text).map_err(|error| problem(error.to_string()))?;
-    if facts.lore == "module" { Ok(Some(facts)) } else { Err(problem(format!("it describes a {}, not a module", facts.lore))) }
+    if facts.lore == "module" {
+        Ok(Some(facts))
+    } else {
+        Err(problem(format!("it describes a {}, not a module", facts.lore)))
+    }
 }

@@ -43,14 +43,19 @@ fn small() -> Adapter {
             ("model.layers.0.self_attn.v_proj".to_owned(), update(4, 1.5)),
         ]),
         base: Some(some_fingerprint('a')),
-        metadata: BTreeMap::from([("topic".to_owned(), "geography".to_owned()), ("base".to_owned(), "not a fingerprint".to_owned())]),
+        metadata: BTreeMap::from([
+            ("topic".to_owned(), "geography".to_owned()),
+            ("base".to_owned(), "not a fingerprint".to_owned()),
+        ]),
     }
 }
 
 /// The last row of `scale · B · A`.
 fn last_row(update: &LowRank) -> Vec<f32> {
     let b = &update.b[(update.out_features - 1) * update.rank..];
-    let column = |column: usize| (0..update.rank).map(|k| b[k] * update.a[k * update.in_features + column]).sum::<f32>() * update.scale;
+    let column = |column: usize| {
+        (0..update.rank).map(|k| b[k] * update.a[k * update.in_features + column]).sum::<f32>() * update.scale
+    };
     (0..update.in_features).map(column).collect()
 }
 
@@ -58,7 +63,8 @@ fn last_row(update: &LowRank) -> Vec<f32> {
 fn modules_saved_by_peft_mean_the_same_here() {
     for (name, count) in [("plain", 14), ("patterns", 6), ("rslora", 2)] {
         let adapter = peft::read(&fixture(name)).unwrap();
-        let expected: Value = serde_json::from_str(&fs::read_to_string(fixture(name).join("expected.json")).unwrap()).unwrap();
+        let expected: Value =
+            serde_json::from_str(&fs::read_to_string(fixture(name).join("expected.json")).unwrap()).unwrap();
         let expected = expected["updates"].as_object().unwrap();
         assert_eq!(adapter.updates.len(), count);
         assert_eq!(adapter.updates.keys().collect::<Vec<_>>().len(), expected.len());
@@ -79,7 +85,9 @@ fn modules_saved_by_peft_mean_the_same_here() {
 #[test]
 fn what_is_written_is_read_back() {
     let parent = tempfile::tempdir().unwrap();
-    for (index, adapter) in [small(), peft::read(&fixture("patterns")).unwrap(), peft::read(&fixture("rslora")).unwrap()].iter().enumerate() {
+    for (index, adapter) in
+        [small(), peft::read(&fixture("patterns")).unwrap(), peft::read(&fixture("rslora")).unwrap()].iter().enumerate()
+    {
         let folder = parent.path().join(index.to_string());
         peft::write(&folder, adapter, StoredType::F32).unwrap();
         assert_eq!(&peft::read(&folder).unwrap(), adapter);
@@ -104,7 +112,10 @@ fn the_configuration_is_written_as_peft_writes_it() {
     assert_eq!(config["target_modules"], json!(["q_proj", "v_proj"]));
     assert_eq!((&config["r"], &config["lora_alpha"]), (&json!(2), &json!(6)));
     assert_eq!(config["rank_pattern"], json!({"v_proj": 4}));
-    assert_eq!((&config["peft_type"], &config["task_type"], &config["inference_mode"]), (&json!("LORA"), &json!("CAUSAL_LM"), &json!(true)));
+    assert_eq!(
+        (&config["peft_type"], &config["task_type"], &config["inference_mode"]),
+        (&json!("LORA"), &json!("CAUSAL_LM"), &json!(true))
+    );
     // Layers that differ are named in full, or PEFT would add updates the module does not have.
     let mut uneven = small();
     let moved = uneven.updates.remove("model.layers.0.self_attn.v_proj").unwrap();
@@ -117,8 +128,12 @@ fn the_configuration_is_written_as_peft_writes_it() {
 #[test]
 fn patterns_match_whole_parts_of_names_first_one_first() {
     let mut config = AdapterConfig::uniform(8, 16.0);
-    config.rank_pattern =
-        vec![("layers.1.self_attn.q_proj".into(), 2), ("^q_proj".into(), 3), ("q_proj".into(), 4), (r"mlp\.up_proj$".into(), 5)];
+    config.rank_pattern = vec![
+        ("layers.1.self_attn.q_proj".into(), 2),
+        ("^q_proj".into(), 3),
+        ("q_proj".into(), 4),
+        (r"mlp\.up_proj$".into(), 5),
+    ];
     config.alpha_pattern = vec![("^model.layers.0.mlp.up_proj".into(), 10.0)];
     assert_eq!(config.rank_of("model.layers.1.self_attn.q_proj"), 2);
     assert_eq!(config.rank_of("model.layers.11.self_attn.q_proj"), 4);
@@ -148,7 +163,9 @@ fn another_base_is_refused_unless_allowed_and_wrong_shapes_always() {
     let mut config = files.config.clone();
     config.num_hidden_layers = 1;
     config.intermediate_size = 47;
-    let Err(Error::Shapes { problems }) = adapter.check_base(&config, &fingerprint, true) else { panic!("must be refused") };
+    let Err(Error::Shapes { problems }) = adapter.check_base(&config, &fingerprint, true) else {
+        panic!("must be refused")
+    };
     assert_eq!(problems.len(), 7 + 3);
     assert!(problems.iter().any(|problem| problem.contains("maps 48 to 32 values; the base's maps 47 to 32")));
 }
@@ -156,7 +173,8 @@ fn another_base_is_refused_unless_allowed_and_wrong_shapes_always() {
 /// Copies a module saved by PEFT and changes its configuration.
 fn with_config(changes: &Value) -> Result<Adapter, Error> {
     let folder = tempfile::tempdir().unwrap();
-    let mut config: Value = serde_json::from_str(&fs::read_to_string(fixture("plain/adapter_config.json")).unwrap()).unwrap();
+    let mut config: Value =
+        serde_json::from_str(&fs::read_to_string(fixture("plain/adapter_config.json")).unwrap()).unwrap();
     for (key, value) in changes.as_object().unwrap() {
         config[key] = value.clone();
     }
@@ -174,8 +192,17 @@ fn everything_unsupported_is_named_at_once() {
     });
     let Err(Error::Config { problems, .. }) = with_config(&changes) else { panic!("must be refused") };
     for expected in [
-        "LOHA", "DoRA", "`bias`", "modules_to_save", "fan_in_fan_out", "pissa", "layer_replication", "some_new_thing",
-        ".*q_proj", "`r` is 0", "`lora_alpha` is \"much\"",
+        "LOHA",
+        "DoRA",
+        "`bias`",
+        "modules_to_save",
+        "fan_in_fan_out",
+        "pissa",
+        "layer_replication",
+        "some_new_thing",
+        ".*q_proj",
+        "`r` is 0",
+        "`lora_alpha` is \"much\"",
     ] {
         assert!(problems.iter().any(|problem| problem.contains(expected)), "no `{expected}` in {problems:#?}");
     }
@@ -187,14 +214,17 @@ fn everything_unsupported_is_named_at_once() {
         let error = with_config(&change).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
-    assert!(with_config(&json!({"target_modules": "all-linear", "lora_dropout": 0, "eva_config": {"rho": 2.0}})).is_ok());
+    assert!(
+        with_config(&json!({"target_modules": "all-linear", "lora_dropout": 0, "eva_config": {"rho": 2.0}})).is_ok()
+    );
 }
 
 /// A folder with a configuration of rank 1 and these tensors, filled with `value`.
 fn with_tensors(tensors: &[(&str, &[usize])], value: f32) -> Result<Adapter, Error> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("adapter_config.json"), r#"{"peft_type": "LORA", "r": 1}"#).unwrap();
-    let tensors: Vec<(String, Vec<usize>)> = tensors.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec())).collect();
+    let tensors: Vec<(String, Vec<usize>)> =
+        tensors.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec())).collect();
     let path = folder.path().join("adapter_model.safetensors");
     let mut writer = SafetensorsWriter::create(&path, StoredType::F32, &tensors, &BTreeMap::new()).unwrap();
     for (name, shape) in &tensors {
@@ -221,12 +251,20 @@ fn every_unusable_tensor_is_named() {
     ];
     let Err(Error::Tensors { problems, .. }) = with_tensors(&names, 0.5) else { panic!("must be refused") };
     for expected in [
-        "`only_a` has no lora_B", "`only_b` has no lora_A", "`flat`: A [3]", "embeddings", "DoRA", "lm_head.weight",
-        "does not begin with", "`x.q_proj` has no lora_B",
+        "`only_a` has no lora_B",
+        "`only_b` has no lora_A",
+        "`flat`: A [3]",
+        "embeddings",
+        "DoRA",
+        "lm_head.weight",
+        "does not begin with",
+        "`x.q_proj` has no lora_B",
     ] {
         assert!(problems.iter().any(|problem| problem.contains(expected)), "no `{expected}` in {problems:#?}");
     }
-    let Err(Error::Tensors { problems, .. }) = with_tensors(&[(a, &[1, 3]), (b, &[2, 1])], f32::NAN) else { panic!("must be refused") };
+    let Err(Error::Tensors { problems, .. }) = with_tensors(&[(a, &[1, 3]), (b, &[2, 1])], f32::NAN) else {
+        panic!("must be refused")
+    };
     assert_eq!(problems.len(), 2);
     assert!(with_tensors(&[], 0.0).unwrap_err().to_string().contains("no updates"));
 }
@@ -257,12 +295,17 @@ fn nothing_is_written_that_could_not_be_read_or_over_others_files() {
     let update = broken.updates.values_mut().next().unwrap();
     update.a[0] = f32::INFINITY;
     update.scale = 2.0;
-    let Err(Error::Tensors { problems, .. }) = peft::write(&folder, &broken, StoredType::F32) else { panic!("must be refused") };
+    let Err(Error::Tensors { problems, .. }) = peft::write(&folder, &broken, StoredType::F32) else {
+        panic!("must be refused")
+    };
     assert_eq!(problems.len(), 2);
     assert!(!folder.exists());
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("notes.txt"), "mine").unwrap();
-    assert!(matches!(peft::write(&folder, &small(), StoredType::F32), Err(Error::Model(lore_model::Error::Occupied { .. }))));
+    assert!(matches!(
+        peft::write(&folder, &small(), StoredType::F32),
+        Err(Error::Model(lore_model::Error::Occupied { .. }))
+    ));
     assert_eq!(fs::read_to_string(folder.join("notes.txt")).unwrap(), "mine");
 }
 

@@ -56,9 +56,8 @@ impl AdamW {
             *weights = update(taken, |w| {
                 first = first.take().map(|first| {
                     update(first, |m| {
-                        second = second.take().map(|second| {
-                            update(second, |v| adamw(w, m, v, gradient.values(), step))
-                        });
+                        second =
+                            second.take().map(|second| update(second, |v| adamw(w, m, v, gradient.values(), step)));
                     })
                 });
             });

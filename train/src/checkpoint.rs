@@ -3,8 +3,8 @@
 use crate::adamw::AdamW;
 use crate::{Error, Parameters};
 use lore_model::ops::host::{matrix, values};
-use lore_model::weights::safetensors::SafetensorsFiles;
 use lore_model::weights::WeightFile;
+use lore_model::weights::safetensors::SafetensorsFiles;
 use lore_model::weights::safetensors_writer::{SafetensorsWriter, StoredType};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -49,7 +49,11 @@ pub(crate) fn save(
     let mut tensors = Vec::new();
     for (name, weights) in parameters.iter() {
         let [first, second] = &optimiser.moments[name];
-        tensors.extend([(format!("weights.{name}"), weights), (format!("first.{name}"), first), (format!("second.{name}"), second)]);
+        tensors.extend([
+            (format!("weights.{name}"), weights),
+            (format!("first.{name}"), first),
+            (format!("second.{name}"), second),
+        ]);
     }
     let path = partial.join(TENSORS);
     let shapes: Vec<(String, Vec<usize>)> =

@@ -27,8 +27,10 @@ pub struct Micro {
     pub sequences: Arc<Sequences>,
     /// What each row is to predict.
     pub targets: Arc<Vec<u32>>,
-    /// Share of each row in the mean over the whole batch; they sum to 1 over all parts of a batch.
+    /// Share of each row in the mean over the whole batch; they sum to 1 over all micro-batches.
     pub weights: Arc<Vec<f32>>,
+    /// How many rows come from each part of the mixture: the rows of part 0 come first, then those of part 1.
+    pub rows_of_part: Vec<usize>,
 }
 
 /// Figures of a part beside its loss: weighted sums that add up to means over the batch.
@@ -87,13 +89,14 @@ pub fn train(
     }
     let (mut file, mut metrics) = MetricsFile::resume(&run.directory.join("metrics.jsonl"), position.step)?;
     let per_step = (config.batch_sequences * config.sequence_length) as u64;
-    let mut task = progress.task(run.label, Some((config.steps - position.step.min(config.steps)) * per_step), Unit::Tokens);
+    let mut task =
+        progress.task(run.label, Some((config.steps - position.step.min(config.steps)) * per_step), Unit::Tokens);
     while position.step < config.steps {
         let start = Instant::now();
         let step = position.step;
         let batch = mixture.batch(step);
-        let (gradients, figures) = gradients(&parameters, step, &batch, config.accumulate, objective)
-            .ok_or(Error::EmptyBatch { step })?;
+        let (gradients, figures) =
+            gradients(&parameters, step, &batch, config.accumulate, objective).ok_or(Error::EmptyBatch { step })?;
         let norm = global_norm(gradients.values());
         if !(figures.loss.is_finite() && norm.is_finite()) {
             let learning_rate = config.learning_rate;
@@ -169,26 +172,43 @@ pub fn gradients(
     Some((sums, figures))
 }
 
-/// Cuts a batch between sequences into about equal parts.
-fn split(step: u64, batch: &Batch, weights: &[f32], parts: usize) -> Vec<Micro> {
-    let wanted = batch.tokens.len().div_ceil(parts.max(1));
-    let mut micros = Vec::new();
-    let (mut start, mut end) = (0, 0);
-    let mut lengths = Vec::new();
+/// Cuts a batch between sequences into about equal micro-batches, in each of which the parts of the mixture
+/// stand one after another.
+fn split(step: u64, batch: &Batch, weights: &[f32], count: usize) -> Vec<Micro> {
+    let wanted = batch.tokens.len().div_ceil(count.max(1));
+    let mut sequences = Vec::new();
+    let mut start = 0;
     for (index, &length) in batch.lengths.iter().enumerate() {
-        lengths.push(length);
-        end += length;
-        if end - start >= wanted || index + 1 == batch.lengths.len() {
-            micros.push(Micro {
-                step,
-                tokens: Arc::new(batch.tokens[start..end].to_vec()),
-                sequences: Arc::new(Sequences::whole(&lengths)),
-                targets: Arc::new(batch.targets[start..end].to_vec()),
-                weights: Arc::new(weights[start..end].to_vec()),
-            });
-            lengths.clear();
-            start = end;
+        sequences.push((batch.parts.get(index).copied().unwrap_or(0), start..start + length));
+        start += length;
+    }
+    let mut micros = Vec::new();
+    let mut rest = sequences.as_mut_slice();
+    while !rest.is_empty() {
+        let mut rows = 0;
+        let taken = rest.iter().take_while(|(_, range)| {
+            let fits = rows < wanted;
+            rows += range.len();
+            fits
+        });
+        let (now, later) = rest.split_at_mut(taken.count());
+        rest = later;
+        now.sort_by_key(|(part, range)| (*part, range.start));
+        let mut rows_of_part = Vec::new();
+        for (part, range) in now.iter() {
+            rows_of_part.resize(rows_of_part.len().max(part + 1), 0);
+            rows_of_part[*part] += range.len();
         }
+        let lengths: Vec<usize> = now.iter().map(|(_, range)| range.len()).collect();
+        let pick = |values: &[u32]| now.iter().flat_map(|(_, range)| values[range.clone()].iter().copied()).collect();
+        micros.push(Micro {
+            step,
+            tokens: Arc::new(pick(&batch.tokens)),
+            sequences: Arc::new(Sequences::whole(&lengths)),
+            targets: Arc::new(pick(&batch.targets)),
+            weights: Arc::new(now.iter().flat_map(|(_, range)| weights[range.clone()].iter().copied()).collect()),
+            rows_of_part,
+        });
     }
     micros
 }

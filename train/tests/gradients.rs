@@ -41,6 +41,7 @@ fn sequence(batch: &Batch, index: usize) -> Batch {
         lengths: vec![batch.lengths[index]],
         targets: batch.targets[rows.clone()].to_vec(),
         mask: batch.mask[rows].to_vec(),
+        ..Batch::default()
     }
 }
 
@@ -126,7 +127,7 @@ fn only_positions_with_a_target_have_a_gradient() {
     // The last token of a prompt predicts the first of its response; the last token of all predicts nothing.
     let mask = vec![0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0];
     let targets = vec![0, 0, 4, 9, 0, 2, 2, 10, 0];
-    let batch = Batch { tokens: vec![1; 9], lengths: vec![5, 4], targets, mask };
+    let batch = Batch { tokens: vec![1; 9], lengths: vec![5, 4], targets, mask, ..Batch::default() };
     let objective = Rows { head: matrix(head.clone(), VOCABULARY, WIDTH, &Device::flex()) };
     let start = Parameters::new([("hidden".to_owned(), matrix(hidden.clone(), 9, WIDTH, &Device::flex()))]);
     let (found, _) = gradients(&start, 0, &batch, 1, &objective).unwrap();

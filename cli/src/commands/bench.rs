@@ -147,6 +147,7 @@ impl Work {
             lengths: vec![self.length; self.sequences],
             targets: self.tokens(2, self.rows),
             mask: vec![1.0; self.rows],
+            ..Batch::default()
         };
         let config = TrainConfig::default();
         let mut optimiser = AdamW::new(&parameters);

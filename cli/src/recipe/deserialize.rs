@@ -134,10 +134,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.node.value {
             Value::Table(_) => visitor.visit_map(self.map(self.entries().iter().collect())),
-            Value::List(items) => visitor.visit_seq(Items {
-                items: items.iter().enumerate(),
-                unknown: self.unknown,
-            }),
+            Value::List(items) => visitor.visit_seq(Items { items: items.iter().enumerate(), unknown: self.unknown }),
             Value::Text(text) | Value::Datetime(text) => visitor.visit_str(text),
             Value::Integer(number) => visitor.visit_i64(*number),
             Value::Float(number) => visitor.visit_f64(*number),
@@ -172,11 +169,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        if self.placeholder() {
-            visitor.visit_map(self.map(Vec::new()))
-        } else {
-            self.deserialize_any(visitor)
-        }
+        if self.placeholder() { visitor.visit_map(self.map(Vec::new())) } else { self.deserialize_any(visitor) }
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -218,11 +211,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Fault> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -305,11 +294,7 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
     fn tuple_variant<V: Visitor<'de>>(self, _len: usize, visitor: V) -> Result<V::Value, Fault> {
         Reader { node: &self.entry.1, unknown: self.unknown }.deserialize_seq(visitor)
     }
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Fault> {
         Reader { node: &self.entry.1, unknown: self.unknown }.deserialize_struct("", fields, visitor)
     }
 }

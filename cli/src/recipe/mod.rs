@@ -169,6 +169,8 @@ pub struct Base {
 pub struct ModuleConfig {
     /// Share of general text among the training sequences, against forgetting.
     pub replay: f64,
+    /// What is learnt from that text.
+    pub rehearse: Rehearse,
     /// The adapter.
     pub lora: LoraConfig,
     /// How it is trained.
@@ -177,8 +179,21 @@ pub struct ModuleConfig {
 
 impl Default for ModuleConfig {
     fn default() -> Self {
-        Self { replay: 0.1, lora: LoraConfig::default(), train: TrainConfig::default() }
+        Self { replay: 0.1, rehearse: Rehearse::default(), lora: LoraConfig::default(), train: TrainConfig::default() }
     }
+}
+
+/// What a module learns from replayed general text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rehearse {
+    /// The next token, as from the topic's text.
+    Text,
+    /// The base's own distribution: to stay as it is.
+    #[default]
+    Base,
+    /// The teacher's distribution: to stay and to become better.
+    Teacher,
 }
 
 /// `[[topic]]`

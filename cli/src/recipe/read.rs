@@ -18,11 +18,7 @@ const MOST_REPAIRS: usize = 500;
 
 /// Reads `T`. Nothing is returned when a type could not be read even with placeholders; then
 /// `problems` says why.
-pub fn read<T: DeserializeOwned>(
-    tree: &mut Node,
-    text: &str,
-    problems: &mut Vec<Problem>,
-) -> Option<T> {
+pub fn read<T: DeserializeOwned>(tree: &mut Node, text: &str, problems: &mut Vec<Problem>) -> Option<T> {
     for _ in 0..MOST_REPAIRS {
         let unknown = RefCell::new(Vec::new());
         let result = T::deserialize(Reader { node: tree, unknown: &unknown });
@@ -58,18 +54,13 @@ fn find_key(node: &Node, start: usize, key: &str, path: &mut Vec<Step>) -> Optio
     let mut inside = |step: Step, child: &Node| {
         let found = matches!(&step, Step::Key(name) if name == key) && child.place.start == start;
         path.push(step);
-        let result =
-            if found { Some(path.clone()) } else { find_key(child, start, key, path) };
+        let result = if found { Some(path.clone()) } else { find_key(child, start, key, path) };
         path.pop();
         result
     };
     match &node.value {
-        Value::Table(entries) => {
-            entries.iter().find_map(|(name, child)| inside(Step::Key(name.clone()), child))
-        }
-        Value::List(items) => {
-            items.iter().enumerate().find_map(|(i, child)| inside(Step::Index(i), child))
-        }
+        Value::Table(entries) => entries.iter().find_map(|(name, child)| inside(Step::Key(name.clone()), child)),
+        Value::List(items) => items.iter().enumerate().find_map(|(i, child)| inside(Step::Index(i), child)),
         _ => None,
     }
 }

@@ -26,8 +26,8 @@ use super::sha256_of;
 
 use super::{Outcome, Publication, Stage, StageContext};
 use crate::error::{Error, Result};
-use crate::plan::estimate::{self, Estimate, Facts};
 use crate::models::load_model;
+use crate::plan::estimate::{self, Estimate, Facts};
 use crate::recipe::{Base, Recipe};
 use crate::session::Session;
 

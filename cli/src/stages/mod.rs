@@ -125,9 +125,11 @@ impl Finished {
     /// # Errors
     /// When the stage recorded none.
     pub fn external(&self) -> Result<&Path> {
-        self.manifest.external.first().map(|file| file.path.as_path()).ok_or_else(|| {
-            Error::Failed(format!("stage `{}` recorded no file", self.manifest.stage))
-        })
+        self.manifest
+            .external
+            .first()
+            .map(|file| file.path.as_path())
+            .ok_or_else(|| Error::Failed(format!("stage `{}` recorded no file", self.manifest.stage)))
     }
 }
 

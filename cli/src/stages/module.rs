@@ -18,9 +18,9 @@ use super::sha256_of;
 
 use super::{Outcome, Publication, Stage, StageContext};
 use crate::error::{Error, Result};
-use crate::plan::estimate::{self, Estimate, Facts};
-use crate::recipe::{Base, ModuleConfig, Recipe, Topic};
 use crate::models::load_model;
+use crate::plan::estimate::{self, Estimate, Facts};
+use crate::recipe::{Base, ModuleConfig, Recipe, Rehearse, Topic};
 use crate::session::Session;
 
 /// Trains one module.
@@ -43,6 +43,8 @@ pub struct ModuleRequest<'a> {
     pub base: &'a Path,
     /// What the base is called.
     pub base_name: &'a str,
+    /// The teacher, for modules that rehearse with it.
+    pub teacher: &'a Path,
     /// Folder of the stage `topic:<name>`, with its token files.
     pub topic_tokens: &'a Path,
     /// Folder of the stage `general`, with its token files.
@@ -73,7 +75,7 @@ impl Stage for ModuleStage {
     }
 
     fn inputs(&self) -> Vec<String> {
-        vec!["base".into(), format!("topic:{}", self.topic.name), "general".into()]
+        vec!["base".into(), "teacher".into(), format!("topic:{}", self.topic.name), "general".into()]
     }
 
     fn config(&self) -> Value {
@@ -103,6 +105,7 @@ impl Stage for ModuleStage {
             seed: self.seed,
             base: &context.input("base")?.folder.join("base"),
             base_name: &self.base.name,
+            teacher: context.input("teacher")?.external()?,
             topic_tokens: &context.input(&format!("topic:{}", self.topic.name))?.folder,
             general: &context.input("general")?.folder,
             output: &context.folder.join("module"),
@@ -120,10 +123,18 @@ fn train_module(request: &ModuleRequest<'_>) -> Result<Outcome> {
     model.check_length("the module's `train.sequence_length`", module.train.sequence_length + 1)?;
     let fingerprint = model.fingerprint()?;
     let learner = model.decoder.clone().with_recompute(module.train.recompute);
-    let training = LoraTraining::new(learner, &module.lora, *seed)
-        .map_err(Error::while_doing("`lora.targets` of the recipe"))?;
-    let mut parts =
-        vec![Part { name: topic.name.clone(), store: open_tokens(topic_tokens, Split::Train)?, weight: 1.0 - module.replay }];
+    let training =
+        LoraTraining::new(learner, &module.lora, *seed).map_err(Error::while_doing("`lora.targets` of the recipe"))?;
+    let training = match module.rehearse {
+        Rehearse::Text => training,
+        Rehearse::Base => training.with_rehearsal(model.decoder.clone()),
+        Rehearse::Teacher => training.with_rehearsal(load_model(request.teacher, &session.device.device()?)?.decoder),
+    };
+    let mut parts = vec![Part {
+        name: topic.name.clone(),
+        store: open_tokens(topic_tokens, Split::Train)?,
+        weight: 1.0 - module.replay,
+    }];
     if module.replay > 0.0 {
         parts.push(Part { name: "general".into(), store: open_tokens(general, Split::Train)?, weight: module.replay });
     }
@@ -162,7 +173,8 @@ fn adapter(request: &ModuleRequest<'_>, parameters: &Parameters, base: Fingerpri
         let Some(path) = name.strip_suffix(".lora_A") else { continue };
         let b = parameters.get(&format!("{path}.lora_B")).expect("A and B are made together");
         let ([rank, in_features], [out_features, _]) = (a.dims(), b.dims());
-        let update = LowRank { a: values(a), b: values(b), rank, in_features, out_features, scale: config.scale_of(path) };
+        let update =
+            LowRank { a: values(a), b: values(b), rank, in_features, out_features, scale: config.scale_of(path) };
         updates.insert(path.to_owned(), update);
     }
     config.base_model_name_or_path = Some(request.base_name.to_owned());

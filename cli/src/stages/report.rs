@@ -1,10 +1,11 @@
 //! `report`: what was measured, as pages and tables.
 
-use std::path::Path;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use lore_eval::report::{
-    Claim, CurvePoint, Distillation, ModelFacts, ModuleFacts, Report, RowKind, SCHEMA_VERSION, SplitTokens, TopicData, UseCommand,
+    Claim, CurvePoint, Distillation, ModelFacts, ModuleFacts, Report, RowKind, SCHEMA_VERSION, SplitTokens, TopicData,
+    UseCommand,
 };
 use lore_train::StepMetrics;
 use serde_json::{Value, json};
@@ -184,7 +185,13 @@ fn data(recipe: &Recipe, manifests: &BTreeMap<String, Manifest>) -> Vec<TopicDat
     let mut data = vec![entry("general", "general", &license, &attribution, general.unwrap_or_default())];
     for topic in &recipe.topics {
         let stage = format!("topic:{}", topic.name);
-        data.push(entry(&topic.name, &stage, &text(&topic.license), &text(&topic.attribution), topic.source.to_string()));
+        data.push(entry(
+            &topic.name,
+            &stage,
+            &text(&topic.license),
+            &text(&topic.attribution),
+            topic.source.to_string(),
+        ));
     }
     data
 }
@@ -221,7 +228,10 @@ fn commands(recipe: &Recipe) -> Vec<UseCommand> {
         let quoted = prompt.replace('\'', "'\\''");
         commands.push(UseCommand {
             purpose: format!("Write with the module {}", topic.name),
-            command: format!("lore generate --base {run}/base --module {run}/modules/{} --prompt '{quoted}'", topic.name),
+            command: format!(
+                "lore generate --base {run}/base --module {run}/modules/{} --prompt '{quoted}'",
+                topic.name
+            ),
         });
     }
     commands
@@ -261,9 +271,10 @@ fn claims(report: &Report) -> Vec<Claim> {
             );
         }
     }
-    for (kind, what, limit) in
-        [(RowKind::Mean, "all modules at equal shares", 0.55), (RowKind::ChosenPerPassage, "a module chosen per passage", 0.85)]
-    {
+    for (kind, what, limit) in [
+        (RowKind::Mean, "all modules at equal shares", 0.55),
+        (RowKind::ChosenPerPassage, "a module chosen per passage", 0.85),
+    ] {
         let Some(row) = report.row(kind) else { continue };
         if let Some(general) = &general {
             claim(
@@ -275,7 +286,8 @@ fn claims(report: &Report) -> Vec<Claim> {
             );
         }
         for module in &report.modules {
-            let kept = report.own_gain(module).and_then(|own| Some(report.gain(row, &module.topic)? / own.bits_per_byte));
+            let kept =
+                report.own_gain(module).and_then(|own| Some(report.gain(row, &module.topic)? / own.bits_per_byte));
             claim(
                 format!("{}: share of its own gain kept with {what}", module.topic),
                 format!("at least {:.0} %", 100.0 * limit),

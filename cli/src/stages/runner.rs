@@ -38,11 +38,7 @@ pub struct Resolved {
 }
 
 /// Finds a stage's key and state from the identities of the stages before it.
-pub fn resolve(
-    stage: &dyn Stage,
-    identities: &BTreeMap<String, Option<String>>,
-    folder: &RunFolder,
-) -> Resolved {
+pub fn resolve(stage: &dyn Stage, identities: &BTreeMap<String, Option<String>>, folder: &RunFolder) -> Resolved {
     let inputs: Option<BTreeMap<String, String>> = stage
         .inputs()
         .into_iter()
@@ -110,9 +106,9 @@ impl Runner<'_> {
                     })?;
                     let goes_on = if matches!(state, State::Interrupted) { ", going on" } else { "" };
                     self.session.progress.note(&format!("[{}/{}] {name}{goes_on}", index + 1, stages.len()));
-                    let finished = self.run_one(stage.as_ref(), &key, &summary.finished).map_err(|error| {
-                        Error::Stage { stage: name.into(), source: Box::new(error) }
-                    })?;
+                    let finished = self
+                        .run_one(stage.as_ref(), &key, &summary.finished)
+                        .map_err(|error| Error::Stage { stage: name.into(), source: Box::new(error) })?;
                     summary.ran.push(name.into());
                     finished
                 }

@@ -58,7 +58,8 @@ impl Stage for TeacherStage {
 fn inspect_teacher(path: &Path, _folder: &Path, _session: &Session) -> Result<Value> {
     let files = ModelFiles::open(path)?;
     check_finite(&files.config, &*files.weights)?;
-    let disk: u64 = lore_datasets::fetch::files_of(path)?.iter().filter_map(|f| std::fs::metadata(f).ok()).map(|m| m.len()).sum();
+    let disk: u64 =
+        lore_datasets::fetch::files_of(path)?.iter().filter_map(|f| std::fs::metadata(f).ok()).map(|m| m.len()).sum();
     Ok(json!({
         "parameters": files.config.parameter_count(),
         "layers": files.config.num_hidden_layers,

@@ -49,10 +49,8 @@ impl Container {
             Kind::Folder
         } else if is_zip(path)? {
             let file = File::open(path).map_err(|e| Error::io(path, e))?;
-            let archive = zip::ZipArchive::new(file).map_err(|e| Error::Archive {
-                path: root.clone(),
-                problem: e.to_string(),
-            })?;
+            let archive = zip::ZipArchive::new(file)
+                .map_err(|e| Error::Archive { path: root.clone(), problem: e.to_string() })?;
             for name in archive.file_names() {
                 match name {
                     Ok(name) if !name.ends_with('/') => names.push(name.into_owned()),
@@ -62,32 +60,20 @@ impl Container {
             }
             Kind::Zip(Box::new(archive))
         } else {
-            names.push(
-                path.file_name()
-                    .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-            );
+            names.push(path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()));
             Kind::File
         };
         if names.len() > MAX_FILES {
-            return Err(Error::Archive {
-                path: root,
-                problem: format!("it lists more than {MAX_FILES} files"),
-            });
+            return Err(Error::Archive { path: root, problem: format!("it lists more than {MAX_FILES} files") });
         }
         names.sort_unstable();
         left_out.sort_unstable();
-        Ok(Self {
-            root,
-            kind,
-            names,
-            left_out,
-        })
+        Ok(Self { root, kind, names, left_out })
     }
 
     /// The names that any of `patterns` matches, or all names where there are no patterns.
     pub fn matching(&self, patterns: &[Glob]) -> Vec<String> {
-        let wanted =
-            |name: &&String| patterns.is_empty() || patterns.iter().any(|p| p.matches(name));
+        let wanted = |name: &&String| patterns.is_empty() || patterns.iter().any(|p| p.matches(name));
         self.names.iter().filter(wanted).cloned().collect()
     }
 
@@ -101,14 +87,8 @@ impl Container {
                 decompress(name, member)?
             }
         };
-        let plain = name
-            .strip_suffix(".gz")
-            .or_else(|| name.strip_suffix(".zst"))
-            .unwrap_or(name);
-        Ok(Member {
-            name: plain.to_owned(),
-            bytes,
-        })
+        let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
+        Ok(Member { name: plain.to_owned(), bytes })
     }
 }
 
@@ -136,15 +116,8 @@ fn list_folder(
     for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
         let entry = entry.map_err(|e| Error::io(folder, e))?;
         let kind = entry.file_type().map_err(|e| Error::io(entry.path(), e))?;
-        let Some(name) = entry
-            .file_name()
-            .to_str()
-            .map(|name| format!("{prefix}{name}"))
-        else {
-            left_out.push(format!(
-                "{}: its name is not UTF-8",
-                entry.path().to_string_lossy()
-            ));
+        let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else {
+            left_out.push(format!("{}: its name is not UTF-8", entry.path().to_string_lossy()));
             continue;
         };
         if kind.is_symlink() {
@@ -152,17 +125,9 @@ fn list_folder(
         } else if kind.is_file() {
             names.push(name);
         } else if kind.is_dir() && depth < MAX_DEPTH {
-            list_folder(
-                &entry.path(),
-                &format!("{name}/"),
-                depth + 1,
-                names,
-                left_out,
-            )?;
+            list_folder(&entry.path(), &format!("{name}/"), depth + 1, names, left_out)?;
         } else {
-            left_out.push(format!(
-                "{name}: neither a file nor a folder, or nested too deeply"
-            ));
+            left_out.push(format!("{name}: neither a file nor a folder, or nested too deeply"));
         }
         if names.len() > MAX_FILES {
             break;

@@ -31,54 +31,32 @@ pub(super) fn register(environment: &mut Environment<'_>) {
     environment.add_filter("plain", |value: Value| blocks(&value).join(" "));
     environment.add_filter("paragraphs", |value: Value| blocks(&value));
     environment.add_filter("markdown", |value: Value| markdown(&value));
-    environment.add_filter("sentence", |value: Value| {
-        sentence(&blocks(&value).join(" "))
-    });
+    environment.add_filter("sentence", |value: Value| sentence(&blocks(&value).join(" ")));
     environment.add_filter("sentences", |value: Value| sentences(&value));
     environment.add_filter("clause", |value: Value| clause(&blocks(&value).join(" ")));
-    environment.add_filter("phrase", |value: Value| {
-        phrase(&blocks(&value).join(" ")).to_owned()
-    });
+    environment.add_filter("phrase", |value: Value| phrase(&blocks(&value).join(" ")).to_owned());
     environment.add_filter("listing", |value: Value| listing(&blocks(&value)));
-    environment.add_filter("before", |value: Value, mark: String| {
-        before(&text(&value), &mark)
-    });
+    environment.add_filter("before", |value: Value, mark: String| before(&text(&value), &mark));
     environment.add_filter("without_urls", |value: Value| without_urls(&text(&value)));
-    environment.add_filter(
-        "without_brackets",
-        |value: Value, containing: Option<String>| {
-            without_brackets(&text(&value), containing.as_deref().unwrap_or_default())
-        },
-    );
+    environment.add_filter("without_brackets", |value: Value, containing: Option<String>| {
+        without_brackets(&text(&value), containing.as_deref().unwrap_or_default())
+    });
     environment.add_filter("without_label", |value: Value, label: String| {
-        blocks(&value)
-            .iter()
-            .map(|block| without_label(block, &label).to_owned())
-            .collect::<Vec<_>>()
+        blocks(&value).iter().map(|block| without_label(block, &label).to_owned()).collect::<Vec<_>>()
     });
     environment.add_filter("unique_texts", |value: Value| {
         let mut seen = HashSet::new();
-        blocks(&value)
-            .into_iter()
-            .filter(|block| seen.insert(block.clone()))
-            .collect::<Vec<_>>()
+        blocks(&value).into_iter().filter(|block| seen.insert(block.clone())).collect::<Vec<_>>()
     });
     environment.add_filter("min_words", |value: Value, least: usize| {
         let long_enough = |block: &String| block.split_whitespace().count() >= least;
-        blocks(&value)
-            .into_iter()
-            .filter(long_enough)
-            .collect::<Vec<_>>()
+        blocks(&value).into_iter().filter(long_enough).collect::<Vec<_>>()
     });
 }
 
 /// The text as it is, nothing for what is missing.
 fn text(value: &Value) -> String {
-    if value.is_undefined() || value.is_none() {
-        String::new()
-    } else {
-        value.to_string()
-    }
+    if value.is_undefined() || value.is_none() { String::new() } else { value.to_string() }
 }
 
 /// Plain blocks of a text, of an element, or of every item of a list.
@@ -88,10 +66,9 @@ fn blocks(value: &Value) -> Vec<String> {
     }
     match value.kind() {
         ValueKind::Undefined | ValueKind::None => Vec::new(),
-        ValueKind::Seq | ValueKind::Iterable => value
-            .try_iter()
-            .map(|items| items.flat_map(|item| blocks(&item)).collect())
-            .unwrap_or_default(),
+        ValueKind::Seq | ValueKind::Iterable => {
+            value.try_iter().map(|items| items.flat_map(|item| blocks(&item)).collect()).unwrap_or_default()
+        }
         _ => html_blocks(&value.to_string()),
     }
 }
@@ -100,12 +77,7 @@ fn markdown(value: &Value) -> String {
     let source = match value.kind() {
         ValueKind::Seq | ValueKind::Iterable => value
             .try_iter()
-            .map(|items| {
-                items
-                    .map(|item| text(&item))
-                    .collect::<Vec<_>>()
-                    .join("\n\n")
-            })
+            .map(|items| items.map(|item| text(&item)).collect::<Vec<_>>().join("\n\n"))
             .unwrap_or_default(),
         _ => text(value),
     };
@@ -119,10 +91,7 @@ fn sentence(text: &str) -> String {
         return String::new();
     };
     let mut made: String = first.to_uppercase().chain(characters).collect();
-    let last = made
-        .trim_end_matches(['"', '\'', '”', '’', ')', ']'])
-        .chars()
-        .last();
+    let last = made.trim_end_matches(['"', '\'', '”', '’', ')', ']']).chars().last();
     if !matches!(last, Some('.' | '!' | '?' | '…')) {
         made.push('.');
     }
@@ -130,12 +99,7 @@ fn sentence(text: &str) -> String {
 }
 
 fn sentences(value: &Value) -> String {
-    blocks(value)
-        .iter()
-        .map(|block| sentence(block))
-        .filter(|s| !s.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
+    blocks(value).iter().map(|block| sentence(block)).filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 fn clause(text: &str) -> String {
@@ -163,11 +127,7 @@ fn listing(items: &[String]) -> String {
 }
 
 fn before(text: &str, mark: &str) -> String {
-    if mark.is_empty() {
-        text.to_owned()
-    } else {
-        text.split(mark).next().unwrap_or_default().to_owned()
-    }
+    if mark.is_empty() { text.to_owned() } else { text.split(mark).next().unwrap_or_default().to_owned() }
 }
 
 fn without_urls(text: &str) -> String {
@@ -175,26 +135,14 @@ fn without_urls(text: &str) -> String {
         let word = word.trim_start_matches(['(', '[', '<', '"']);
         word.starts_with("http://") || word.starts_with("https://") || word.starts_with("www.")
     };
-    fold(
-        &text
-            .split_whitespace()
-            .filter(|word| !is_url(word))
-            .collect::<Vec<_>>()
-            .join(" "),
-    )
+    fold(&text.split_whitespace().filter(|word| !is_url(word)).collect::<Vec<_>>().join(" "))
 }
 
 fn without_label<'a>(text: &'a str, label: &str) -> &'a str {
-    let Some(head) = text
-        .get(..label.len())
-        .filter(|head| head.eq_ignore_ascii_case(label))
-    else {
+    let Some(head) = text.get(..label.len()).filter(|head| head.eq_ignore_ascii_case(label)) else {
         return text;
     };
-    let rest = text[head.len()..]
-        .trim_start()
-        .trim_start_matches(|c: char| c.is_ascii_digit())
-        .trim_start();
+    let rest = text[head.len()..].trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
     let unlabelled = rest.strip_prefix([':', ';', '-', '–']).map(str::trim_start);
     unlabelled.filter(|rest| !rest.is_empty()).unwrap_or(text)
 }
@@ -206,10 +154,7 @@ fn without_brackets(text: &str, containing: &str) -> String {
         match c {
             '(' | '[' => open.push(kept.len()),
             ')' | ']' => {
-                if let Some(start) = open
-                    .pop()
-                    .filter(|&start| kept[start..].contains(containing))
-                {
+                if let Some(start) = open.pop().filter(|&start| kept[start..].contains(containing)) {
                     kept.truncate(start);
                     continue;
                 }
@@ -229,9 +174,7 @@ mod tests {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(minijinja::UndefinedBehavior::Chainable);
         register(&mut environment);
-        environment
-            .render_str(template, minijinja::context! { x => value.into() })
-            .expect("the template renders")
+        environment.render_str(template, minijinja::context! { x => value.into() }).expect("the template renders")
     }
 
     #[test]
@@ -246,26 +189,10 @@ mod tests {
             ("{{ x | clause }}", "NATO bases", "NATO bases"),
             ("{{ x | phrase }}", "Lake <b>Assal</b>;", "Lake Assal"),
             ("{{ x | before(' note') }}", "desert note: dry", "desert"),
-            (
-                "{{ x | without_urls }}",
-                "see https://a.b/c for more",
-                "see for more",
-            ),
-            (
-                "{{ x | without_brackets }}",
-                "12% (2020 est. [a]) of all) and (open",
-                "12% of all) and (open",
-            ),
-            (
-                "{{ x | without_brackets('est.') }}",
-                "12% (2020 est.) of (all)",
-                "12% of (all)",
-            ),
-            (
-                "{{ x | without_label('note') | join('/') }}",
-                "Note 1: dry<br>note - wet<br>notes",
-                "dry/wet/notes",
-            ),
+            ("{{ x | without_urls }}", "see https://a.b/c for more", "see for more"),
+            ("{{ x | without_brackets }}", "12% (2020 est. [a]) of all) and (open", "12% of all) and (open"),
+            ("{{ x | without_brackets('est.') }}", "12% (2020 est.) of (all)", "12% of (all)"),
+            ("{{ x | without_label('note') | join('/') }}", "Note 1: dry<br>note - wet<br>notes", "dry/wet/notes"),
             ("{{ x | markdown }}", "## A\n**b**", "A\n\nb"),
             ("{{ missing.deep | default('-') | plain }}", "", "-"),
             ("{{ nothing | sentence }}{{ nothing | listing }}", "", ""),
@@ -273,14 +200,8 @@ mod tests {
         for (template, given, expected) in cases {
             assert_eq!(render(template, given), expected, "{template} on {given}");
         }
-        assert_eq!(
-            render("{{ x | listing }}", vec!["a", "b", "c"]),
-            "a, b and c"
-        );
-        assert_eq!(
-            render("{{ x | min_words(2) | join('/') }}", vec!["a b", "c"]),
-            "a b"
-        );
+        assert_eq!(render("{{ x | listing }}", vec!["a", "b", "c"]), "a, b and c");
+        assert_eq!(render("{{ x | min_words(2) | join('/') }}", vec!["a b", "c"]), "a b");
         assert_eq!(render("{{ x | sentences }}", vec!["a", "b!"]), "A. B!");
     }
 }

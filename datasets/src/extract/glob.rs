@@ -20,37 +20,27 @@ impl Glob {
             return Err("an empty file pattern".into());
         }
         if pattern.starts_with('/') || pattern.split('/').any(|part| part == "..") {
-            return Err(format!(
-                "the file pattern `{pattern}` must stay inside the source (no leading `/`, no `..`)"
-            ));
+            return Err(format!("the file pattern `{pattern}` must stay inside the source (no leading `/`, no `..`)"));
         }
         let mut pending = vec![pattern.to_owned()];
         let mut alternatives = Vec::new();
         while let Some(next) = pending.pop() {
             if pending.len() + alternatives.len() > MAX_ALTERNATIVES {
-                return Err(format!(
-                    "the file pattern `{pattern}` has more than {MAX_ALTERNATIVES} alternatives"
-                ));
+                return Err(format!("the file pattern `{pattern}` has more than {MAX_ALTERNATIVES} alternatives"));
             }
             match next.find('{') {
                 None if next.contains('}') => {
-                    return Err(format!(
-                        "the file pattern `{pattern}` has a `}}` without `{{`"
-                    ));
+                    return Err(format!("the file pattern `{pattern}` has a `}}` without `{{`"));
                 }
                 None => alternatives.push(next.split('/').map(str::to_owned).collect()),
                 Some(open) => {
                     let Some(length) = next[open..].find('}') else {
-                        return Err(format!(
-                            "the file pattern `{pattern}` has a `{{` without `}}`"
-                        ));
+                        return Err(format!("the file pattern `{pattern}` has a `{{` without `}}`"));
                     };
                     let (head, tail) = (&next[..open], &next[open + length + 1..]);
                     for choice in next[open + 1..open + length].split(',') {
                         if choice.contains('{') {
-                            return Err(format!(
-                                "the file pattern `{pattern}` has braces within braces"
-                            ));
+                            return Err(format!("the file pattern `{pattern}` has braces within braces"));
                         }
                         pending.push(format!("{head}{choice}{tail}"));
                     }
@@ -63,9 +53,7 @@ impl Glob {
     /// Whether the whole of `path` matches.
     pub fn matches(&self, path: &str) -> bool {
         let segments: Vec<&str> = path.split('/').collect();
-        self.alternatives
-            .iter()
-            .any(|pattern| matches_path(pattern, &segments))
+        self.alternatives.iter().any(|pattern| matches_path(pattern, &segments))
     }
 }
 
@@ -83,12 +71,7 @@ fn matches_path(pattern: &[String], path: &[&str]) -> bool {
     )
 }
 
-fn matches_items<P, T>(
-    pattern: &[P],
-    text: &[T],
-    is_any: impl Fn(&P) -> bool,
-    same: impl Fn(&P, &T) -> bool,
-) -> bool {
+fn matches_items<P, T>(pattern: &[P], text: &[T], is_any: impl Fn(&P) -> bool, same: impl Fn(&P, &T) -> bool) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut back: Option<(usize, usize)> = None;
     while t < text.len() {
@@ -130,11 +113,7 @@ mod tests {
             ("a*b*c", "axxbyy", false),
         ];
         for (pattern, path, expected) in cases {
-            assert_eq!(
-                Glob::new(pattern).expect("a good pattern").matches(path),
-                expected,
-                "{pattern} {path}"
-            );
+            assert_eq!(Glob::new(pattern).expect("a good pattern").matches(path), expected, "{pattern} {path}");
         }
     }
 

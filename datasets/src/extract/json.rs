@@ -7,20 +7,11 @@ use super::record::{Record, Sink, utf8};
 
 /// Gives every value that `path` leads to: a JSON pointer in which `*` means every entry.
 pub(super) fn read(bytes: &[u8], path: &str, sink: &mut Sink<'_>) -> Result<(), String> {
-    let root: Json =
-        serde_json::from_str(utf8(bytes)?).map_err(|e| format!("it is not JSON: {e}"))?;
-    let steps: Vec<String> = path
-        .split('/')
-        .skip(1)
-        .map(|step| step.replace("~1", "/").replace("~0", "~"))
-        .collect();
+    let root: Json = serde_json::from_str(utf8(bytes)?).map_err(|e| format!("it is not JSON: {e}"))?;
+    let steps: Vec<String> = path.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
     let shared = Value::from_serialize(&root);
     walk(&root, &steps, "", &mut |value, key| {
-        sink(Ok(Record {
-            value: Value::from_serialize(value),
-            root: shared.clone(),
-            key: key.to_owned(),
-        }));
+        sink(Ok(Record { value: Value::from_serialize(value), root: shared.clone(), key: key.to_owned() }));
     });
     Ok(())
 }
@@ -30,14 +21,9 @@ fn walk(value: &Json, steps: &[String], key: &str, found: &mut dyn FnMut(&Json, 
         return found(value, key);
     };
     match value {
-        Json::Object(map) if step == "*" => map
-            .iter()
-            .for_each(|(key, value)| walk(value, rest, key, found)),
+        Json::Object(map) if step == "*" => map.iter().for_each(|(key, value)| walk(value, rest, key, found)),
         Json::Array(items) if step == "*" => {
-            items
-                .iter()
-                .enumerate()
-                .for_each(|(i, value)| walk(value, rest, &i.to_string(), found));
+            items.iter().enumerate().for_each(|(i, value)| walk(value, rest, &i.to_string(), found));
         }
         Json::Object(map) => {
             if let Some(value) = map.get(step) {
@@ -60,11 +46,9 @@ pub(super) fn read_lines(bytes: &[u8], sink: &mut Sink<'_>) -> Result<(), String
             continue;
         }
         sink(match serde_json::from_str::<Json>(line) {
-            Ok(value) => Ok(Record {
-                value: Value::from_serialize(&value),
-                root: Value::UNDEFINED,
-                key: number.to_string(),
-            }),
+            Ok(value) => {
+                Ok(Record { value: Value::from_serialize(&value), root: Value::UNDEFINED, key: number.to_string() })
+            }
             Err(e) => Err(format!("line {}: not JSON: {e}", number + 1)),
         });
     }

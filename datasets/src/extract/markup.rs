@@ -65,11 +65,7 @@ pub fn html_blocks(html: &str) -> Vec<String> {
     }
     block.push_str(&decode_entities(rest));
     blocks.push(block);
-    blocks
-        .iter()
-        .map(|block| fold(block))
-        .filter(|block| !block.is_empty())
-        .collect()
+    blocks.iter().map(|block| fold(block)).filter(|block| !block.is_empty()).collect()
 }
 
 /// The length of the tag that `text` starts with, or `None` where the `<` is text.
@@ -84,20 +80,12 @@ fn tag_length(text: &str) -> Option<usize> {
 
 fn tag_name(tag: &str) -> String {
     let name = tag.trim_start_matches('/');
-    let end = name
-        .find(|c: char| !c.is_ascii_alphanumeric() && c != ':')
-        .unwrap_or(name.len());
-    name[..end]
-        .rsplit(':')
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase()
+    let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != ':').unwrap_or(name.len());
+    name[..end].rsplit(':').next().unwrap_or_default().to_ascii_lowercase()
 }
 
 fn find_ignoring_case(text: &str, needle: &str) -> Option<usize> {
-    text.as_bytes()
-        .windows(needle.len())
-        .position(|window| window.eq_ignore_ascii_case(needle.as_bytes()))
+    text.as_bytes().windows(needle.len()).position(|window| window.eq_ignore_ascii_case(needle.as_bytes()))
 }
 
 /// Decodes character references as HTML names them; what is none stays as it is.
@@ -110,10 +98,7 @@ pub fn decode_entities(text: &str) -> Cow<'_, str> {
     while let Some(at) = rest.find('&') {
         decoded.push_str(&rest[..at]);
         rest = &rest[at..];
-        let name = rest[1..]
-            .find(';')
-            .filter(|&end| end <= 32)
-            .map(|end| &rest[1..=end]);
+        let name = rest[1..].find(';').filter(|&end| end <= 32).map(|end| &rest[1..=end]);
         match name.and_then(resolve_reference) {
             Some(value) => {
                 decoded.push_str(&value);
@@ -138,9 +123,7 @@ pub(super) fn resolve_reference(name: &str) -> Option<Cow<'static, str>> {
         Some(hex) => u32::from_str_radix(hex, 16).ok()?,
         None => number.parse().ok()?,
     };
-    char::from_u32(code)
-        .filter(|&c| c != '\0')
-        .map(|c| Cow::Owned(c.to_string()))
+    char::from_u32(code).filter(|&c| c != '\0').map(|c| Cow::Owned(c.to_string()))
 }
 
 /// White space folded to single spaces, none at the ends, none before closing punctuation.
@@ -191,18 +174,12 @@ pub fn markdown_blocks(markdown: &str) -> Vec<String> {
 }
 
 fn list_item(line: &str) -> Option<&str> {
-    if let Some(item) = line
-        .strip_prefix("- ")
-        .or_else(|| line.strip_prefix("* "))
-        .or_else(|| line.strip_prefix("+ "))
+    if let Some(item) = line.strip_prefix("- ").or_else(|| line.strip_prefix("* ")).or_else(|| line.strip_prefix("+ "))
     {
         return Some(item);
     }
     let digits = line.bytes().take_while(u8::is_ascii_digit).count();
-    (1..=3)
-        .contains(&digits)
-        .then(|| line[digits..].strip_prefix(". "))
-        .flatten()
+    (1..=3).contains(&digits).then(|| line[digits..].strip_prefix(". ")).flatten()
 }
 
 /// Emphasis marks, code marks and link targets removed.
@@ -239,10 +216,7 @@ mod tests {
     #[test]
     fn html_becomes_blocks_of_text() {
         let html = "<p>Salt &amp; sand,<br/>1&nbsp;&lt; 2 &#233;t&#xE9;</p><!-- no --><script>x<y</SCRIPT>a < b > c &bogus; <b>bold</b>.";
-        assert_eq!(
-            html_blocks(html),
-            ["Salt & sand,", "1 < 2 été", "a < b > c &bogus; bold."]
-        );
+        assert_eq!(html_blocks(html), ["Salt & sand,", "1 < 2 été", "a < b > c &bogus; bold."]);
         assert_eq!(html_blocks("an open <tag"), ["an open <tag"]);
         assert!(html_blocks("<br><br>").is_empty());
     }
@@ -252,13 +226,7 @@ mod tests {
         let markdown = "## What *is* it?\n\nA **spell** of\none [kind](https://x.y/z), snake_case.\n\n- First\n- Second\n\n| a | b |\n|---|---|\n\n```\ncode\n```\n1. Third";
         assert_eq!(
             markdown_blocks(markdown),
-            [
-                "What is it?",
-                "A spell of one kind, snake_case.",
-                "First",
-                "Second",
-                "Third"
-            ]
+            ["What is it?", "A spell of one kind, snake_case.", "First", "Second", "Third"]
         );
     }
 

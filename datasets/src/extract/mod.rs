@@ -96,29 +96,15 @@ const QUOTED: usize = 20;
 /// # Errors
 /// A rule that is declared wrongly; files that cannot be read as declared, all of them at once, unless
 /// the rule skips them; a rule that no file matches; a corpus without any document.
-pub fn extract(
-    corpus: &str,
-    path: &Path,
-    rules: &[ExtractSpec],
-    progress: &dyn Progress,
-) -> Result<Extraction> {
+pub fn extract(corpus: &str, path: &Path, rules: &[ExtractSpec], progress: &dyn Progress) -> Result<Extraction> {
     let compiled = compile(corpus, rules)?;
     let mut container = Container::open(path)?;
-    let matches: Vec<Vec<String>> = compiled
-        .iter()
-        .map(|rule| container.matching(&rule.globs))
-        .collect();
+    let matches: Vec<Vec<String>> = compiled.iter().map(|rule| container.matching(&rule.globs)).collect();
     if let Some(empty) = matches.iter().position(Vec::is_empty) {
-        let patterns = rules
-            .get(empty)
-            .map_or_else(String::new, |rule| rule.files.join("`, `"));
+        let patterns = rules.get(empty).map_or_else(String::new, |rule| rule.files.join("`, `"));
         return Err(Error::EmptyCorpus {
             corpus: corpus.to_owned(),
-            searched: format!(
-                "{} for files like `{patterns}`; it holds {}",
-                path.display(),
-                sample(&container.names)
-            ),
+            searched: format!("{} for files like `{patterns}`; it holds {}", path.display(), sample(&container.names)),
         });
     }
     let mut extraction = Extraction::default();
@@ -132,33 +118,24 @@ pub fn extract(
         let mut left = rule.spec.max_documents.unwrap_or(usize::MAX);
         for name in names {
             if left > 0 {
-                let outcome = container.read(name).and_then(|member| {
-                    rule.extract_file(member, &mut left, &mut ids, &mut extraction)
-                });
+                let outcome = container
+                    .read(name)
+                    .and_then(|member| rule.extract_file(member, &mut left, &mut ids, &mut extraction));
                 match (outcome, rule.spec.bad_files) {
                     (Ok(()), _) => extraction.report.files_read += 1,
                     (Err(problem), BadFiles::Stop) => bad.push(format!("{name}: {problem}")),
-                    (Err(problem), BadFiles::Skip) => extraction
-                        .report
-                        .left_out
-                        .push(format!("{name}: {problem}")),
+                    (Err(problem), BadFiles::Skip) => extraction.report.left_out.push(format!("{name}: {problem}")),
                 }
             }
             task.advance(1);
         }
     }
     if !bad.is_empty() {
-        return Err(Error::BadFiles {
-            corpus: corpus.to_owned(),
-            files: bad,
-        });
+        return Err(Error::BadFiles { corpus: corpus.to_owned(), files: bad });
     }
     let report = &extraction.report;
     if extraction.documents.is_empty() {
-        let first = report
-            .problems
-            .first()
-            .map_or_else(String::new, |problem| format!(" (first: {problem})"));
+        let first = report.problems.first().map_or_else(String::new, |problem| format!(" (first: {problem})"));
         return Err(Error::EmptyCorpus {
             corpus: corpus.to_owned(),
             searched: format!(
@@ -211,9 +188,8 @@ fn compile<'a>(corpus: &str, rules: &'a [ExtractSpec]) -> Result<Vec<Rule<'a>>> 
         }
         match &spec.format {
             Format::Json { records } if !records.is_empty() && !records.starts_with('/') => {
-                problems.push(format!(
-                    "rule {number}: `records` is a JSON pointer such as `/items/*`, not `{records}`"
-                ));
+                problems
+                    .push(format!("rule {number}: `records` is a JSON pointer such as `/items/*`, not `{records}`"));
             }
             Format::Sqlite { query, .. } if !table::is_select(query) => {
                 problems.push(format!("rule {number}: `query` must be a single SELECT"));
@@ -221,19 +197,9 @@ fn compile<'a>(corpus: &str, rules: &'a [ExtractSpec]) -> Result<Vec<Rule<'a>>> 
             _ => {}
         }
         match Templates::new(spec) {
-            Ok(templates) => compiled.push(Rule {
-                spec,
-                globs,
-                templates,
-            }),
-            Err(Error::Declaration {
-                problems: found, ..
-            }) => {
-                problems.extend(
-                    found
-                        .into_iter()
-                        .map(|problem| format!("rule {number}: {problem}")),
-                );
+            Ok(templates) => compiled.push(Rule { spec, globs, templates }),
+            Err(Error::Declaration { problems: found, .. }) => {
+                problems.extend(found.into_iter().map(|problem| format!("rule {number}: {problem}")));
             }
             Err(other) => return Err(other),
         }
@@ -241,10 +207,7 @@ fn compile<'a>(corpus: &str, rules: &'a [ExtractSpec]) -> Result<Vec<Rule<'a>>> 
     if problems.is_empty() {
         Ok(compiled)
     } else {
-        Err(Error::Declaration {
-            what: format!("extraction of {corpus}"),
-            problems,
-        })
+        Err(Error::Declaration { what: format!("extraction of {corpus}"), problems })
     }
 }
 
@@ -267,10 +230,7 @@ impl Rule<'_> {
             let made = record.and_then(|record| self.templates.document(&name, number, record));
             number += 1;
             match made {
-                Ok(document)
-                    if document.text.is_empty()
-                        || document.text.chars().count() < self.spec.min_chars =>
-                {
+                Ok(document) if document.text.is_empty() || document.text.chars().count() < self.spec.min_chars => {
                     report.short += 1
                 }
                 Ok(mut document) => {
@@ -291,10 +251,7 @@ impl Rule<'_> {
             Format::Json { records } => json::read(&bytes, records, take),
             Format::Jsonl => json::read_lines(&bytes, take),
             Format::Xml { record } => xml::read(&bytes, record, take),
-            Format::Sqlite {
-                query,
-                json_columns,
-            } => table::read_sqlite(&bytes, query, json_columns, take),
+            Format::Sqlite { query, json_columns } => table::read_sqlite(&bytes, query, json_columns, take),
             Format::Csv { delimiter } => table::read_csv(&bytes, *delimiter, take),
             Format::Parquet => table::read_parquet(bytes, take),
             Format::Text { split_headings } => text::read(&bytes, *split_headings, take),

@@ -171,19 +171,9 @@ impl TryFrom<Declared> for ExtractSpec {
             ("records", d.records.is_some(), FormatName::Json, "json"),
             ("record", d.record.is_some(), FormatName::Xml, "xml"),
             ("query", d.query.is_some(), FormatName::Sqlite, "sqlite"),
-            (
-                "json_columns",
-                d.json_columns.is_some(),
-                FormatName::Sqlite,
-                "sqlite",
-            ),
+            ("json_columns", d.json_columns.is_some(), FormatName::Sqlite, "sqlite"),
             ("delimiter", d.delimiter.is_some(), FormatName::Csv, "csv"),
-            (
-                "split_headings",
-                d.split_headings.is_some(),
-                FormatName::Text,
-                "text",
-            ),
+            ("split_headings", d.split_headings.is_some(), FormatName::Text, "text"),
         ];
         let mut problems: Vec<String> = given
             .iter()
@@ -191,44 +181,29 @@ impl TryFrom<Declared> for ExtractSpec {
             .map(|(key, _, _, name)| format!("`{key}` belongs to format \"{name}\""))
             .collect();
         let format = match d.format {
-            FormatName::Json => Format::Json {
-                records: d.records.unwrap_or_default(),
-            },
+            FormatName::Json => Format::Json { records: d.records.unwrap_or_default() },
             FormatName::Jsonl => Format::Jsonl,
             FormatName::Xml => {
                 if d.record.is_none() {
-                    problems.push(
-                        "format \"xml\" needs `record`, the name of the elements to take".into(),
-                    );
+                    problems.push("format \"xml\" needs `record`, the name of the elements to take".into());
                 }
-                Format::Xml {
-                    record: d.record.unwrap_or_default(),
-                }
+                Format::Xml { record: d.record.unwrap_or_default() }
             }
             FormatName::Sqlite => {
                 if d.query.is_none() {
                     problems.push("format \"sqlite\" needs `query`, a SELECT".into());
                 }
-                Format::Sqlite {
-                    query: d.query.unwrap_or_default(),
-                    json_columns: d.json_columns.unwrap_or_default(),
-                }
+                Format::Sqlite { query: d.query.unwrap_or_default(), json_columns: d.json_columns.unwrap_or_default() }
             }
             FormatName::Csv => {
                 let delimiter = d.delimiter.unwrap_or(',');
                 if !delimiter.is_ascii() {
-                    problems.push(format!(
-                        "`delimiter` is one ASCII character, not `{delimiter}`"
-                    ));
+                    problems.push(format!("`delimiter` is one ASCII character, not `{delimiter}`"));
                 }
-                Format::Csv {
-                    delimiter: u8::try_from(delimiter).unwrap_or(b','),
-                }
+                Format::Csv { delimiter: u8::try_from(delimiter).unwrap_or(b',') }
             }
             FormatName::Parquet => Format::Parquet,
-            FormatName::Text => Format::Text {
-                split_headings: d.split_headings.unwrap_or(0),
-            },
+            FormatName::Text => Format::Text { split_headings: d.split_headings.unwrap_or(0) },
         };
         if !problems.is_empty() {
             return Err(problems.join("; "));
@@ -269,10 +244,7 @@ impl From<ExtractSpec> for Declared {
                 d.format = FormatName::Xml;
                 d.record = Some(record);
             }
-            Format::Sqlite {
-                query,
-                json_columns,
-            } => {
+            Format::Sqlite { query, json_columns } => {
                 d.format = FormatName::Sqlite;
                 d.query = Some(query);
                 d.json_columns = Some(json_columns);

@@ -11,30 +11,18 @@ use rusqlite::types::ValueRef;
 use super::record::{Record, Sink, utf8};
 
 fn record(fields: BTreeMap<String, Value>, number: u64) -> Record {
-    Record {
-        value: Value::from(fields),
-        root: Value::UNDEFINED,
-        key: number.to_string(),
-    }
+    Record { value: Value::from(fields), root: Value::UNDEFINED, key: number.to_string() }
 }
 
 /// Gives every row of a file with a header line.
 pub(super) fn read_csv(bytes: &[u8], delimiter: u8, sink: &mut Sink<'_>) -> Result<(), String> {
     let text = utf8(bytes)?;
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(delimiter)
-        .from_reader(text.as_bytes());
-    let header = reader
-        .headers()
-        .map_err(|e| format!("its header cannot be read: {e}"))?
-        .clone();
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(text.as_bytes());
+    let header = reader.headers().map_err(|e| format!("its header cannot be read: {e}"))?.clone();
     for (number, row) in (0..).zip(reader.records()) {
         sink(match row {
             Ok(row) => {
-                let fields = header
-                    .iter()
-                    .zip(row.iter())
-                    .map(|(name, value)| (name.to_owned(), Value::from(value)));
+                let fields = header.iter().zip(row.iter()).map(|(name, value)| (name.to_owned(), Value::from(value)));
                 Ok(record(fields.collect(), number))
             }
             Err(e) => Err(e.to_string()),
@@ -50,27 +38,19 @@ pub(super) fn read_sqlite(
     json_columns: &[String],
     sink: &mut Sink<'_>,
 ) -> Result<(), String> {
-    let mut copy = tempfile::NamedTempFile::new()
-        .map_err(|e| format!("no temporary copy could be made: {e}"))?;
-    copy.write_all(bytes)
-        .and_then(|()| copy.flush())
-        .map_err(|e| format!("no temporary copy could be made: {e}"))?;
+    let mut copy = tempfile::NamedTempFile::new().map_err(|e| format!("no temporary copy could be made: {e}"))?;
+    copy.write_all(bytes).and_then(|()| copy.flush()).map_err(|e| format!("no temporary copy could be made: {e}"))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let say = |e: rusqlite::Error| format!("SQLite: {e}");
     let connection = rusqlite::Connection::open_with_flags(copy.path(), flags).map_err(say)?;
-    connection
-        .pragma_update(None, "trusted_schema", false)
-        .map_err(say)?;
+    connection.pragma_update(None, "trusted_schema", false).map_err(say)?;
     let mut statement = connection.prepare(query).map_err(say)?;
     if !statement.readonly() || statement.column_count() == 0 {
         return Err("the query is not a single SELECT".into());
     }
     let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     if let Some(missing) = json_columns.iter().find(|name| !columns.contains(name)) {
-        return Err(format!(
-            "`json_columns` names `{missing}`, but the query gives {}",
-            columns.join(", ")
-        ));
+        return Err(format!("`json_columns` names `{missing}`, but the query gives {}", columns.join(", ")));
     }
     let mut rows = statement.query([]).map_err(say)?;
     let mut number = 0;
@@ -81,11 +61,7 @@ pub(super) fn read_sqlite(
                 .map(|v| (name.clone(), v))
                 .map_err(|e| format!("row {number}, column `{name}`: {e}"))
         });
-        sink(
-            fields
-                .collect::<Result<_, _>>()
-                .map(|fields| record(fields, number)),
-        );
+        sink(fields.collect::<Result<_, _>>().map(|fields| record(fields, number)));
         number += 1;
     }
     Ok(())
@@ -103,8 +79,7 @@ fn sqlite_value(value: ValueRef<'_>, json: bool) -> Result<Value, String> {
         ValueRef::Integer(number) => Value::from(number),
         ValueRef::Real(number) => Value::from(number),
         ValueRef::Text(bytes) if json => {
-            let value: serde_json::Value =
-                serde_json::from_slice(bytes).map_err(|e| format!("not JSON: {e}"))?;
+            let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| format!("not JSON: {e}"))?;
             Value::from_serialize(&value)
         }
         ValueRef::Text(bytes) => Value::from(utf8(bytes)?),
@@ -114,9 +89,7 @@ fn sqlite_value(value: ValueRef<'_>, json: bool) -> Result<Value, String> {
 
 /// Gives every row of a Parquet file.
 pub(super) fn read_parquet(bytes: Vec<u8>, sink: &mut Sink<'_>) -> Result<(), String> {
-    let frame = ParquetReader::new(Cursor::new(bytes))
-        .finish()
-        .map_err(|e| format!("Parquet: {e}"))?;
+    let frame = ParquetReader::new(Cursor::new(bytes)).finish().map_err(|e| format!("Parquet: {e}"))?;
     for number in 0..frame.height() {
         let mut fields = BTreeMap::new();
         for column in frame.columns() {
@@ -135,12 +108,8 @@ fn parquet_value(value: &AnyValue<'_>) -> Value {
         AnyValue::String(text) => Value::from(*text),
         AnyValue::StringOwned(text) => Value::from(text.as_str()),
         AnyValue::List(series) => series.iter().map(|item| parquet_value(&item)).collect(),
-        number if number.is_integer() => number
-            .extract::<i64>()
-            .map_or(Value::UNDEFINED, Value::from),
-        number if number.is_float() => number
-            .extract::<f64>()
-            .map_or(Value::UNDEFINED, Value::from),
+        number if number.is_integer() => number.extract::<i64>().map_or(Value::UNDEFINED, Value::from),
+        number if number.is_float() => number.extract::<f64>().map_or(Value::UNDEFINED, Value::from),
         other => Value::from(other.to_string()),
     }
 }

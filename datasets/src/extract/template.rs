@@ -37,17 +37,11 @@ impl<'a> Templates<'a> {
         filters::register(&mut environment);
 
         let is_text = matches!(spec.format, Format::Text { .. });
-        let text = if is_text {
-            "{{ record.text }}"
-        } else {
-            "{{ record }}"
-        };
+        let text = if is_text { "{{ record.text }}" } else { "{{ record }}" };
         let sources = [
             spec.id.as_deref().unwrap_or("{{ file }}#{{ number }}"),
             spec.group.as_deref().unwrap_or(""),
-            spec.title
-                .as_deref()
-                .unwrap_or(if is_text { "{{ record.heading }}" } else { "" }),
+            spec.title.as_deref().unwrap_or(if is_text { "{{ record.heading }}" } else { "" }),
             spec.text.as_deref().unwrap_or(text),
         ];
         let mut problems = Vec::new();
@@ -57,29 +51,14 @@ impl<'a> Templates<'a> {
             }
         }
         if !problems.is_empty() {
-            return Err(Error::Declaration {
-                what: "templates of an extraction rule".into(),
-                problems,
-            });
+            return Err(Error::Declaration { what: "templates of an extraction rule".into(), problems });
         }
-        let layout = spec.layout.unwrap_or(if is_text {
-            Layout::Lines
-        } else {
-            Layout::Paragraphs
-        });
-        Ok(Self {
-            environment,
-            layout,
-        })
+        let layout = spec.layout.unwrap_or(if is_text { Layout::Lines } else { Layout::Paragraphs });
+        Ok(Self { environment, layout })
     }
 
     /// Makes a document of a record; `Err` says why it cannot be made.
-    pub(super) fn document(
-        &self,
-        file: &str,
-        number: u64,
-        record: Record,
-    ) -> std::result::Result<Extracted, String> {
+    pub(super) fn document(&self, file: &str, number: u64, record: Record) -> std::result::Result<Extracted, String> {
         let (folders, last) = file.rsplit_once('/').unwrap_or(("", file));
         let context = context! {
             record => record.value,
@@ -92,10 +71,7 @@ impl<'a> Templates<'a> {
         };
         let mut rendered = NAMES.map(|_| String::new());
         for (name, text) in NAMES.into_iter().zip(&mut rendered) {
-            let template = self
-                .environment
-                .get_template(name)
-                .map_err(|e| one_line(&e))?;
+            let template = self.environment.get_template(name).map_err(|e| one_line(&e))?;
             let mut output = Capped(Vec::new());
             template
                 .render_captured_to(&context, &mut output)
@@ -104,21 +80,12 @@ impl<'a> Templates<'a> {
         }
         let [id, group, title, text] = rendered;
         let id = one_space(&id);
-        let group = if group.trim().is_empty() {
-            id.clone()
-        } else {
-            one_space(&group)
-        };
+        let group = if group.trim().is_empty() { id.clone() } else { one_space(&group) };
         let text = match self.layout {
             Layout::Paragraphs => paragraphs(&text),
             Layout::Lines => lines(&text),
         };
-        Ok(Extracted {
-            id,
-            group,
-            title: one_space(&title),
-            text,
-        })
+        Ok(Extracted { id, group, title: one_space(&title), text })
     }
 }
 
@@ -127,9 +94,7 @@ struct Capped(Vec<u8>);
 impl io::Write for Capped {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > MAX_OUTPUT {
-            return Err(io::Error::other(format!(
-                "a document of more than {MAX_OUTPUT} bytes"
-            )));
+            return Err(io::Error::other(format!("a document of more than {MAX_OUTPUT} bytes")));
         }
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())

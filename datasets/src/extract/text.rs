@@ -14,11 +14,7 @@ pub(super) fn read(bytes: &[u8], levels: u8, sink: &mut Sink<'_>) -> Result<(), 
         let heading = titles.last().copied().unwrap_or_default();
         if !text.trim().is_empty() {
             let value = context! { text, heading, headings => titles };
-            sink(Ok(Record {
-                value,
-                root: Value::UNDEFINED,
-                key: number.to_string(),
-            }));
+            sink(Ok(Record { value, root: Value::UNDEFINED, key: number.to_string() }));
             number += 1;
         }
     };
@@ -28,9 +24,7 @@ pub(super) fn read(bytes: &[u8], levels: u8, sink: &mut Sink<'_>) -> Result<(), 
         if line.trim_start().starts_with("```") {
             fenced = !fenced;
         }
-        if let Some((level, title)) =
-            heading(line).filter(|(level, _)| !fenced && *level <= usize::from(levels))
-        {
+        if let Some((level, title)) = heading(line).filter(|(level, _)| !fenced && *level <= usize::from(levels)) {
             give(&headings, &text[start..at]);
             headings.retain(|(above, _)| *above < level);
             headings.push((level, title));
@@ -45,7 +39,5 @@ pub(super) fn read(bytes: &[u8], levels: u8, sink: &mut Sink<'_>) -> Result<(), 
 fn heading(line: &str) -> Option<(usize, &str)> {
     let level = line.bytes().take_while(|&b| b == b'#').count();
     let title = line[level..].strip_prefix([' ', '\t'])?;
-    (1..=6)
-        .contains(&level)
-        .then(|| (level, title.trim().trim_end_matches('#').trim_end()))
+    (1..=6).contains(&level).then(|| (level, title.trim().trim_end_matches('#').trim_end()))
 }

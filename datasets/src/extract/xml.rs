@@ -43,11 +43,7 @@ impl Elements {
             blocks.push(String::new());
             element.write_text(&mut blocks);
         }
-        blocks
-            .iter()
-            .map(|block| fold(block))
-            .filter(|block| !block.is_empty())
-            .collect()
+        blocks.iter().map(|block| fold(block)).filter(|block| !block.is_empty()).collect()
     }
 }
 
@@ -55,10 +51,7 @@ impl Element {
     fn write_text(&self, blocks: &mut Vec<String>) {
         for node in &self.content {
             match node {
-                Node::Text(text) => blocks
-                    .last_mut()
-                    .expect("the caller starts a block")
-                    .push_str(text),
+                Node::Text(text) => blocks.last_mut().expect("the caller starts a block").push_str(text),
                 Node::Element(child) => {
                     let block = is_block(&child.name.to_ascii_lowercase());
                     if block {
@@ -81,29 +74,19 @@ impl Object for Elements {
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         if let Some(index) = key.as_usize() {
-            return self
-                .0
-                .get(index)
-                .map(|element| Value::from_object(Self(vec![element.clone()])));
+            return self.0.get(index).map(|element| Value::from_object(Self(vec![element.clone()])));
         }
         let name = key.as_str()?;
         let named = |node: &Node| match node {
             Node::Element(child) if child.name == name => Some(child.clone()),
             _ => None,
         };
-        let children: Vec<_> = self
-            .0
-            .iter()
-            .flat_map(|element| element.content.iter().filter_map(named))
-            .collect();
+        let children: Vec<_> = self.0.iter().flat_map(|element| element.content.iter().filter_map(named)).collect();
         if !children.is_empty() {
             return Some(Value::from_object(Self(children)));
         }
         let attributes = &self.0.first()?.attributes;
-        attributes
-            .iter()
-            .find(|(attribute, _)| attribute == name)
-            .map(|(_, value)| Value::from(value.as_str()))
+        attributes.iter().find(|(attribute, _)| attribute == name).map(|(_, value)| Value::from(value.as_str()))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
@@ -125,16 +108,12 @@ pub(super) fn read(bytes: &[u8], wanted: &str, sink: &mut Sink<'_>) -> Result<()
     let mut number = 0;
     loop {
         let position = reader.buffer_position();
-        let event = reader
-            .read_event()
-            .map_err(|e| format!("it is not well-formed XML at byte {position}: {e}"))?;
+        let event = reader.read_event().map_err(|e| format!("it is not well-formed XML at byte {position}: {e}"))?;
         match event {
             Event::Start(start) => {
                 path.push(start.local_name().into_inner().to_owned());
                 if path.len() > MAX_DEPTH {
-                    return Err(format!(
-                        "elements are nested more than {MAX_DEPTH} deep at byte {position}"
-                    ));
+                    return Err(format!("elements are nested more than {MAX_DEPTH} deep at byte {position}"));
                 }
                 if !open.is_empty() || ends_with(&path, &wanted) {
                     open.push(element(&start, position)?);
@@ -171,29 +150,17 @@ pub(super) fn read(bytes: &[u8], wanted: &str, sink: &mut Sink<'_>) -> Result<()
 }
 
 fn ends_with(path: &[String], wanted: &[&str]) -> bool {
-    path.len() >= wanted.len()
-        && path[path.len() - wanted.len()..]
-            .iter()
-            .zip(wanted)
-            .all(|(step, want)| step == want)
+    path.len() >= wanted.len() && path[path.len() - wanted.len()..].iter().zip(wanted).all(|(step, want)| step == want)
 }
 
 fn element(start: &BytesStart<'_>, position: u64) -> Result<Element, String> {
     let mut attributes = Vec::new();
     for attribute in start.attributes() {
-        let attribute =
-            attribute.map_err(|e| format!("a bad attribute at byte {position}: {e}"))?;
+        let attribute = attribute.map_err(|e| format!("a bad attribute at byte {position}: {e}"))?;
         let name = attribute.key.local_name().into_inner().to_owned();
-        attributes.push((
-            name,
-            super::markup::decode_entities(&attribute.value).into_owned(),
-        ));
+        attributes.push((name, super::markup::decode_entities(&attribute.value).into_owned()));
     }
-    Ok(Element {
-        name: start.local_name().into_inner().to_owned(),
-        attributes,
-        content: Vec::new(),
-    })
+    Ok(Element { name: start.local_name().into_inner().to_owned(), attributes, content: Vec::new() })
 }
 
 fn close(element: Element, open: &mut [Element], number: &mut u64, sink: &mut Sink<'_>) {
@@ -201,11 +168,7 @@ fn close(element: Element, open: &mut [Element], number: &mut u64, sink: &mut Si
         parent.content.push(Node::Element(Arc::new(element)));
     } else {
         let value = Value::from_object(Elements(vec![Arc::new(element)]));
-        sink(Ok(Record {
-            value,
-            root: Value::UNDEFINED,
-            key: number.to_string(),
-        }));
+        sink(Ok(Record { value, root: Value::UNDEFINED, key: number.to_string() }));
         *number += 1;
     }
 }

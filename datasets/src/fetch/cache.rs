@@ -17,11 +17,7 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// `$LORE_CACHE`, else `$XDG_CACHE_HOME/lore`, else `~/.cache/lore`; without a home, `.lore-cache` here.
 pub fn default_cache_dir() -> PathBuf {
-    let folder = |name: &str| {
-        env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     folder("LORE_CACHE")
         .or_else(|| folder("XDG_CACHE_HOME").map(|dir| dir.join("lore")))
         .or_else(|| env::home_dir().map(|home| home.join(".cache").join("lore")))
@@ -44,13 +40,8 @@ impl Stamp {
     pub(super) fn of(path: &Path) -> Result<Self> {
         let metadata = fs::metadata(path).map_err(|e| Error::io(path, e))?;
         let modified = metadata.modified().map_err(|e| Error::io(path, e))?;
-        let modified_ns = modified
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_nanos() as u64);
-        Ok(Self {
-            size: metadata.len(),
-            modified_ns,
-        })
+        let modified_ns = modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+        Ok(Self { size: metadata.len(), modified_ns })
     }
 }
 
@@ -83,29 +74,18 @@ impl Cache {
     pub(super) fn scratch(&self) -> Result<tempfile::TempDir> {
         let folder = self.subfolder("partial")?;
         remove_abandoned(&folder);
-        tempfile::Builder::new()
-            .prefix("fetch-")
-            .tempdir_in(&folder)
-            .map_err(|e| Error::io(folder, e))
+        tempfile::Builder::new().prefix("fetch-").tempdir_in(&folder).map_err(|e| Error::io(folder, e))
     }
 
     /// Waits until no other process fetches `key`, and keeps others waiting until the result is dropped.
     pub(super) fn lock(&self, key: &str, progress: &dyn Progress) -> Result<File> {
-        let path = self
-            .subfolder("locks")?
-            .join(format!("{}.lock", &sha256_of_text(key)[..32]));
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|e| Error::io(&path, e))?;
+        let path = self.subfolder("locks")?.join(format!("{}.lock", &sha256_of_text(key)[..32]));
+        let file =
+            File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| Error::io(&path, e))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                progress.note(&format!(
-                    "waiting for another process that is fetching {key}"
-                ));
+                progress.note(&format!("waiting for another process that is fetching {key}"));
                 file.lock().map_err(|e| Error::io(&path, e))?;
             }
             // Some network file systems have no locks; two processes then at worst download twice.
@@ -128,14 +108,7 @@ impl Cache {
         }
         let sha256 = sha256_of_file(&path)?;
         if Stamp::of(&path)? == stamp {
-            write_json(
-                &memory,
-                &RememberedHash {
-                    path,
-                    stamp,
-                    sha256: sha256.clone(),
-                },
-            )?;
+            write_json(&memory, &RememberedHash { path, stamp, sha256: sha256.clone() })?;
         }
         Ok(sha256)
     }
@@ -144,21 +117,12 @@ impl Cache {
     pub(super) fn remember_sha256(&self, path: &Path, sha256: &str) -> Result<()> {
         let path = fs::canonicalize(path).map_err(|e| Error::io(path, e))?;
         let stamp = Stamp::of(&path)?;
-        write_json(
-            &self.memory_of(&path)?,
-            &RememberedHash {
-                path,
-                stamp,
-                sha256: sha256.into(),
-            },
-        )
+        write_json(&self.memory_of(&path)?, &RememberedHash { path, stamp, sha256: sha256.into() })
     }
 
     fn memory_of(&self, path: &Path) -> Result<PathBuf> {
         let key = sha256_of_text(&path.to_string_lossy());
-        Ok(self
-            .subfolder("hashes")?
-            .join(format!("{}.json", &key[..32])))
+        Ok(self.subfolder("hashes")?.join(format!("{}.json", &key[..32])))
     }
 }
 
@@ -224,12 +188,7 @@ mod tests {
 
         fs::write(&file, "abd").unwrap();
         let later = SystemTime::now() + Duration::from_secs(5);
-        File::options()
-            .write(true)
-            .open(&file)
-            .unwrap()
-            .set_modified(later)
-            .unwrap();
+        File::options().write(true).open(&file).unwrap().set_modified(later).unwrap();
         assert_eq!(cache.sha256(&file).unwrap(), sha256_of_text("abd"));
     }
 
@@ -239,10 +198,7 @@ mod tests {
         let cache = Cache::new(folder.path().into());
         let (old, new) = (cache.scratch().unwrap(), cache.scratch().unwrap());
         let long_ago = SystemTime::now() - Duration::from_secs(3 * 24 * 60 * 60);
-        File::open(old.path())
-            .unwrap()
-            .set_modified(long_ago)
-            .unwrap();
+        File::open(old.path()).unwrap().set_modified(long_ago).unwrap();
         let _third = cache.scratch().unwrap();
         assert!(!old.path().exists() && new.path().exists());
     }

@@ -27,11 +27,7 @@ pub(super) fn repository(owner: &str, repo: &str, revision: Option<&str>) -> Rep
         Some(owner) => (RepoType::Dataset, owner),
         None => (RepoType::Model, owner),
     };
-    Repo::with_revision(
-        format!("{owner}/{repo}"),
-        kind,
-        revision.unwrap_or("main").into(),
-    )
+    Repo::with_revision(format!("{owner}/{repo}"), kind, revision.unwrap_or("main").into())
 }
 
 pub(super) fn check(settings: &Settings, transfer: &Transfer) -> Result<()> {
@@ -99,31 +95,19 @@ impl HubSource<'_> {
         }
         self.refuse_offline()?;
         let client = self.client()?;
-        let url = format!(
-            "{}/api/{}",
-            self.settings.endpoint,
-            self.repository.api_url()
-        );
-        let info: RepoInfo =
-            serde_json::from_slice(&client.description(&url)?).map_err(|e| Error::Network {
-                uri: self.uri.into(),
-                problem: format!("the hub's description of the repository cannot be read: {e}"),
-                attempts: 1,
-                advice: "Check that HF_ENDPOINT names a model hub".into(),
-            })?;
+        let url = format!("{}/api/{}", self.settings.endpoint, self.repository.api_url());
+        let info: RepoInfo = serde_json::from_slice(&client.description(&url)?).map_err(|e| Error::Network {
+            uri: self.uri.into(),
+            problem: format!("the hub's description of the repository cannot be read: {e}"),
+            attempts: 1,
+            advice: "Check that HF_ENDPOINT names a model hub".into(),
+        })?;
         self.check_label("commit", &info.sha)?;
-        let names: Vec<String> = info
-            .siblings
-            .into_iter()
-            .map(|sibling| sibling.rfilename)
-            .collect();
+        let names: Vec<String> = info.siblings.into_iter().map(|sibling| sibling.rfilename).collect();
         let is_dataset = self.repository.url().starts_with("datasets/");
         let chosen = choose(self.uri, &names, self.settings.allow.as_deref(), is_dataset)?;
 
-        let mut snapshot = Snapshot {
-            commit: info.sha,
-            files: BTreeMap::new(),
-        };
+        let mut snapshot = Snapshot { commit: info.sha, files: BTreeMap::new() };
         let mut from_cache = true;
         for name in chosen {
             let url = self.url(&snapshot.commit, &name);
@@ -140,12 +124,7 @@ impl HubSource<'_> {
 
     fn fetched_whole(&self, snapshot: &Snapshot, from_cache: bool) -> Fetched {
         let path = self.hub_repository().pointer_path(&snapshot.commit);
-        Fetched {
-            path,
-            bytes: snapshot.files.values().sum(),
-            sha256: None,
-            from_cache,
-        }
+        Fetched { path, bytes: snapshot.files.values().sum(), sha256: None, from_cache }
     }
 
     /// Makes sure the blob is there and right; returns its sha256 and whether it was there before.
@@ -159,11 +138,8 @@ impl HubSource<'_> {
     ) -> Result<(String, bool)> {
         let blob = self.hub_repository().blob_path(&head.etag);
         let promised = is_sha256(&head.etag).then_some(head.etag.as_str());
-        let wrong = |expected: &str, found: String| Error::WrongHash {
-            uri: self.uri.into(),
-            expected: expected.into(),
-            found,
-        };
+        let wrong =
+            |expected: &str, found: String| Error::WrongHash { uri: self.uri.into(), expected: expected.into(), found };
         if let Ok(metadata) = fs::metadata(&blob)
             && head.size.is_none_or(|size| size == metadata.len())
         {
@@ -191,9 +167,7 @@ impl HubSource<'_> {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&partial, e)),
             _ => Ok(()),
         };
-        let mut task = self
-            .progress
-            .task(&format!("download {name}"), head.size, Unit::Bytes);
+        let mut task = self.progress.task(&format!("download {name}"), head.size, Unit::Bytes);
         let mut arrived = client.download(url, &partial, head.size, task.as_mut())?;
         let wanted = expected.or(promised);
         // What an earlier run left may be damaged: then the whole file is asked for once more.
@@ -262,8 +236,7 @@ impl HubSource<'_> {
         let folder = self.hub_repository().pointer_path(&snapshot.commit);
         for (name, size) in &snapshot.files {
             let file = folder.join(name);
-            let there =
-                check_relative(name).is_ok() && fs::metadata(&file).is_ok_and(|m| m.len() == *size);
+            let there = check_relative(name).is_ok() && fs::metadata(&file).is_ok_and(|m| m.len() == *size);
             if !there || !is_undamaged(&file, &self.cache.sha256(&file)?) {
                 return Ok(false);
             }
@@ -276,10 +249,7 @@ impl HubSource<'_> {
         if is_commit(revision) {
             return Some(revision.into());
         }
-        let commit = fs::read_to_string(self.reference_path())
-            .ok()?
-            .trim()
-            .to_owned();
+        let commit = fs::read_to_string(self.reference_path()).ok()?.trim().to_owned();
         self.check_label("commit", &commit).ok().map(|()| commit)
     }
 
@@ -291,30 +261,15 @@ impl HubSource<'_> {
     }
 
     fn reference_path(&self) -> PathBuf {
-        let folder = self
-            .settings
-            .cache
-            .path()
-            .join(self.repository.folder_name());
+        let folder = self.settings.cache.path().join(self.repository.folder_name());
         folder.join("refs").join(self.repository.revision())
     }
 
     fn receipt_path(&self) -> Result<PathBuf> {
-        let patterns = self
-            .settings
-            .allow
-            .as_ref()
-            .map(|patterns| patterns.join("\0"));
+        let patterns = self.settings.allow.as_ref().map(|patterns| patterns.join("\0"));
         let place = self.settings.cache.path().display();
-        let key = format!(
-            "{place}\0{}\0{}\0{patterns:?}",
-            self.repository.url(),
-            self.repository.revision()
-        );
-        Ok(self
-            .cache
-            .subfolder("hub")?
-            .join(format!("{}.json", &sha256_of_text(&key)[..32])))
+        let key = format!("{place}\0{}\0{}\0{patterns:?}", self.repository.url(), self.repository.revision());
+        Ok(self.cache.subfolder("hub")?.join(format!("{}.json", &sha256_of_text(&key)[..32])))
     }
 
     fn checked_head(&self, client: &Client<'_>, url: &str) -> Result<FileHead> {
@@ -327,26 +282,14 @@ impl HubSource<'_> {
     /// Commits and etags come from the server and become file names.
     fn check_label(&self, what: &str, label: &str) -> Result<()> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if !label.is_empty()
-            && label.len() <= 128
-            && !label.starts_with('.')
-            && label.chars().all(plain)
-        {
+        if !label.is_empty() && label.len() <= 128 && !label.starts_with('.') && label.chars().all(plain) {
             return Ok(());
         }
-        Err(self.refused(format!(
-            "the hub sent the {what} `{}`, which cannot be a file name",
-            label.escape_debug()
-        )))
+        Err(self.refused(format!("the hub sent the {what} `{}`, which cannot be a file name", label.escape_debug())))
     }
 
     fn client(&self) -> Result<Client<'_>> {
-        Client::new(
-            self.transfer,
-            &self.settings.endpoint,
-            self.settings.token.as_deref(),
-            self.uri,
-        )
+        Client::new(self.transfer, &self.settings.endpoint, self.settings.token.as_deref(), self.uri)
     }
 
     fn hub_repository(&self) -> hf_hub::CacheRepo {
@@ -356,52 +299,32 @@ impl HubSource<'_> {
     fn url(&self, revision: &str, path: &str) -> String {
         let path: Vec<String> = path.split('/').map(percent_encoded).collect();
         let revision = percent_encoded(revision);
-        format!(
-            "{}/{}/resolve/{revision}/{}",
-            self.settings.endpoint,
-            self.repository.url(),
-            path.join("/")
-        )
+        format!("{}/{}/resolve/{revision}/{}", self.settings.endpoint, self.repository.url(), path.join("/"))
     }
 
     fn lock(&self) -> Result<fs::File> {
-        self.cache
-            .lock(&format!("hf:{}", self.repository.url()), self.progress)
+        self.cache.lock(&format!("hf:{}", self.repository.url()), self.progress)
     }
 
     fn refuse_offline(&self) -> Result<()> {
         if !self.offline {
             return Ok(());
         }
-        Err(Error::Offline {
-            uri: self.uri.into(),
-            cache: self.settings.cache.path().clone(),
-        })
+        Err(Error::Offline { uri: self.uri.into(), cache: self.settings.cache.path().clone() })
     }
 
     fn refused(&self, problem: String) -> Error {
-        Error::Refused {
-            uri: self.uri.into(),
-            problem,
-        }
+        Error::Refused { uri: self.uri.into(), problem }
     }
 }
 
 fn fetched(path: PathBuf, sha256: Option<String>, from_cache: bool) -> Result<Fetched> {
     let bytes = fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
-    Ok(Fetched {
-        path,
-        bytes,
-        sha256,
-        from_cache,
-    })
+    Ok(Fetched { path, bytes, sha256, from_cache })
 }
 
 fn is_sha256(text: &str) -> bool {
-    text.len() == 64
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 fn is_commit(text: &str) -> bool {
@@ -418,13 +341,12 @@ fn is_undamaged(pointer: &Path, sha256: &str) -> bool {
 }
 
 fn percent_encoded(text: &str) -> String {
-    text.bytes()
-        .fold(String::with_capacity(text.len()), |mut encoded, byte| {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                encoded.push(byte.into());
-            } else {
-                encoded.push_str(&format!("%{byte:02X}"));
-            }
-            encoded
-        })
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(byte.into());
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+        encoded
+    })
 }

@@ -32,26 +32,15 @@ impl fmt::Debug for Settings {
 
 impl Settings {
     pub(super) fn from_environment() -> Self {
-        let value = |name: &str| {
-            env::var(name)
-                .ok()
-                .map(|v| v.trim().to_owned())
-                .filter(|v| !v.is_empty())
-        };
+        let value = |name: &str| env::var(name).ok().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
         let home = value("HF_HOME")
             .map(PathBuf::from)
             .or_else(|| value("XDG_CACHE_HOME").map(|cache| Path::new(&cache).join("huggingface")))
             .or_else(|| env::home_dir().map(|home| home.join(".cache").join("huggingface")))
             .unwrap_or_else(|| PathBuf::from(".huggingface"));
-        let cache =
-            HubCache::new(value("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from));
+        let cache = HubCache::new(value("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from));
         let token_file = value("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
-        let stored = || {
-            fs::read_to_string(token_file)
-                .ok()
-                .map(|t| t.trim().to_owned())
-                .filter(|t| !t.is_empty())
-        };
+        let stored = || fs::read_to_string(token_file).ok().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
         let endpoint = value("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.into());
         let offline = value("HF_HUB_OFFLINE")
             .is_some_and(|v| ["1", "true", "yes", "on"].contains(&v.to_ascii_lowercase().as_str()));

@@ -12,17 +12,9 @@ use crate::extract::Glob;
 /// How deep folders are followed, so that a loop of links ends.
 const MAX_DEPTH: usize = 64;
 
-pub(super) fn fetch(
-    uri: &str,
-    path: &Path,
-    expected: Option<&str>,
-    cache: &Cache,
-) -> Result<Fetched> {
+pub(super) fn fetch(uri: &str, path: &Path, expected: Option<&str>, cache: &Cache) -> Result<Fetched> {
     let files = files_of(path)?;
-    let bytes = files
-        .iter()
-        .map(|file| fs::metadata(file).map_or(0, |m| m.len()))
-        .sum();
+    let bytes = files.iter().map(|file| fs::metadata(file).map_or(0, |m| m.len())).sum();
     let mut sha256 = None;
     if let Some(expected) = expected {
         if !path.is_file() {
@@ -33,20 +25,11 @@ pub(super) fn fetch(
         }
         let found = cache.sha256(path)?;
         if found != expected {
-            return Err(Error::WrongHash {
-                uri: uri.into(),
-                expected: expected.into(),
-                found,
-            });
+            return Err(Error::WrongHash { uri: uri.into(), expected: expected.into(), found });
         }
         sha256 = Some(found);
     }
-    Ok(Fetched {
-        path: path.into(),
-        bytes,
-        sha256,
-        from_cache: true,
-    })
+    Ok(Fetched { path: path.into(), bytes, sha256, from_cache: true })
 }
 
 /// The files meant by a path: the file itself, all files below a folder, or all that match a pattern.
@@ -61,10 +44,7 @@ pub fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
         Ok(metadata) if metadata.is_file() => files.push(path.to_owned()),
         Ok(metadata) if metadata.is_dir() => walk(path, 0, &mut |file| files.push(file))?,
         Ok(_) => {
-            return Err(missing(
-                path,
-                "a file or folder (this is a device, pipe or socket)",
-            ));
+            return Err(missing(path, "a file or folder (this is a device, pipe or socket)"));
         }
         Err(error) => match path.to_str() {
             Some(text) if is_pattern(text) => files = matching(path)?,
@@ -75,11 +55,7 @@ pub fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
         },
     }
     if files.is_empty() {
-        let what = if path.is_dir() {
-            "any file in this folder"
-        } else {
-            "any file that matches this pattern"
-        };
+        let what = if path.is_dir() { "any file in this folder" } else { "any file that matches this pattern" };
         return Err(missing(path, what));
     }
     files.sort();
@@ -94,8 +70,7 @@ fn missing(path: &Path, what: &str) -> Error {
     Error::NotFound {
         uri: format!("file:{}", path.display()),
         what: what.into(),
-        advice: "Check the spelling; a relative path in a recipe starts at the recipe's folder"
-            .into(),
+        advice: "Check the spelling; a relative path in a recipe starts at the recipe's folder".into(),
     }
 }
 
@@ -116,19 +91,11 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>> {
     if !root.is_dir() {
         return Err(missing(&root, "the folder this pattern starts in"));
     }
-    let glob = Glob::new(&rest.join("/")).map_err(|problem| {
-        missing(
-            pattern,
-            &format!("a usable pattern ({problem}), so any file"),
-        )
-    })?;
+    let glob = Glob::new(&rest.join("/"))
+        .map_err(|problem| missing(pattern, &format!("a usable pattern ({problem}), so any file")))?;
     let mut files = Vec::new();
     walk(&root, 0, &mut |file| {
-        let relative = file
-            .strip_prefix(&root)
-            .unwrap_or(&file)
-            .to_string_lossy()
-            .replace('\\', "/");
+        let relative = file.strip_prefix(&root).unwrap_or(&file).to_string_lossy().replace('\\', "/");
         if glob.matches(&relative) {
             files.push(file);
         }
@@ -138,10 +105,7 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>> {
 
 fn walk(folder: &Path, depth: usize, found: &mut dyn FnMut(PathBuf)) -> Result<()> {
     if depth > MAX_DEPTH {
-        return Err(Error::io(
-            folder,
-            std::io::Error::other("folders are nested too deeply, or links form a loop"),
-        ));
+        return Err(Error::io(folder, std::io::Error::other("folders are nested too deeply, or links form a loop")));
     }
     for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
         let entry = entry.map_err(|e| Error::io(folder, e))?;

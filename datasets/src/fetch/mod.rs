@@ -151,10 +151,7 @@ impl Fetcher {
     /// [`Error::Network`] when none comes; [`Error::Offline`] in offline mode.
     pub fn check_hub(&self) -> Result<()> {
         if self.offline {
-            return Err(Error::Offline {
-                uri: self.hub.endpoint.clone(),
-                cache: self.hub_cache_dir().into(),
-            });
+            return Err(Error::Offline { uri: self.hub.endpoint.clone(), cache: self.hub_cache_dir().into() });
         }
         hub::check(&self.hub, &self.transfer)
     }
@@ -170,18 +167,9 @@ impl Fetcher {
             // One that was not made by parsing may hold anything.
             uri.parse::<SourceUri>()?;
         }
-        let expected = request
-            .sha256
-            .as_deref()
-            .map(|hash| normalised_hash(&uri, hash))
-            .transpose()?;
+        let expected = request.sha256.as_deref().map(|hash| normalised_hash(&uri, hash)).transpose()?;
         match &request.uri {
-            SourceUri::Hf {
-                owner,
-                repo,
-                revision,
-                path,
-            } => {
+            SourceUri::Hf { owner, repo, revision, path } => {
                 let source = hub::HubSource {
                     uri: &uri,
                     repository: hub::repository(owner, repo, revision.as_deref()),
@@ -202,11 +190,7 @@ impl Fetcher {
                     None => source.whole(),
                 }
             }
-            SourceUri::Pypi {
-                package,
-                version,
-                path,
-            } => pypi::PypiSource {
+            SourceUri::Pypi { package, version, path } => pypi::PypiSource {
                 uri: &uri,
                 package,
                 version,

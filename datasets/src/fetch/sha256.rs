@@ -51,13 +51,10 @@ impl Hasher {
     }
 
     pub(super) fn finish(self) -> String {
-        self.0
-            .finalize()
-            .iter()
-            .fold(String::with_capacity(64), |mut text, byte| {
-                write!(text, "{byte:02x}").expect("writing to a String does not fail");
-                text
-            })
+        self.0.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a String does not fail");
+            text
+        })
     }
 }
 
@@ -79,9 +76,6 @@ mod tests {
     // FIPS 180-2, appendix B.1.
     #[test]
     fn published_example() {
-        assert_eq!(
-            sha256_of_text("abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(sha256_of_text("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 }

@@ -32,11 +32,7 @@ pub(super) struct Transfer {
 
 impl Default for Transfer {
     fn default() -> Self {
-        Self {
-            attempts: 5,
-            first_pause: Duration::from_millis(500),
-            timeout: Duration::from_secs(60),
-        }
+        Self { attempts: 5, first_pause: Duration::from_millis(500), timeout: Duration::from_secs(60) }
     }
 }
 
@@ -81,12 +77,7 @@ impl From<ureq::Error> for Failure {
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(
-        transfer: &'a Transfer,
-        endpoint: &'a str,
-        token: Option<&'a str>,
-        uri: &'a str,
-    ) -> Result<Self> {
+    pub(super) fn new(transfer: &'a Transfer, endpoint: &'a str, token: Option<&'a str>, uri: &'a str) -> Result<Self> {
         let timeout = Some(transfer.timeout);
         let agent = Agent::config_builder()
             // Redirects are followed here, so that the token goes to nobody but the hub.
@@ -98,19 +89,9 @@ impl<'a> Client<'a> {
             .timeout_recv_response(timeout)
             .timeout_per_read(timeout)
             .user_agent(concat!("lore/", env!("CARGO_PKG_VERSION")))
-            .tls_config(
-                TlsConfig::builder()
-                    .root_certs(root_certificates()?)
-                    .build(),
-            )
+            .tls_config(TlsConfig::builder().root_certs(root_certificates()?).build())
             .build();
-        Ok(Self {
-            agent: agent.into(),
-            transfer,
-            endpoint,
-            token,
-            uri,
-        })
+        Ok(Self { agent: agent.into(), transfer, endpoint, token, uri })
     }
 
     /// Whether the hub answers at all.
@@ -170,51 +151,27 @@ impl<'a> Client<'a> {
         size: Option<u64>,
         task: &mut dyn Task,
     ) -> Result<Arrived> {
-        let open = || {
-            File::options()
-                .create(true)
-                .truncate(false)
-                .read(true)
-                .write(true)
-                .open(partial)
-        };
+        let open = || File::options().create(true).truncate(false).read(true).write(true).open(partial);
         let mut file = open().map_err(|e| Error::io(partial, e))?;
         let mut hasher = Hasher::default();
-        let mut have = hasher
-            .read_all(&mut file)
-            .map_err(|e| Error::io(partial, e))?;
+        let mut have = hasher.read_all(&mut file).map_err(|e| Error::io(partial, e))?;
         let resumed = have > 0;
         let mut shown = 0;
         let mut failed = 0;
         loop {
             let before = have;
-            let attempt = self.attempt(
-                url,
-                partial,
-                &mut file,
-                &mut hasher,
-                &mut have,
-                size,
-                &mut |have| {
-                    task.advance(have.saturating_sub(shown));
-                    shown = shown.max(have);
-                },
-            );
+            let attempt = self.attempt(url, partial, &mut file, &mut hasher, &mut have, size, &mut |have| {
+                task.advance(have.saturating_sub(shown));
+                shown = shown.max(have);
+            });
             match attempt {
                 Ok(()) => {
                     file.sync_all().map_err(|e| Error::io(partial, e))?;
-                    return Ok(Arrived {
-                        sha256: hasher.finish(),
-                        resumed,
-                    });
+                    return Ok(Arrived { sha256: hasher.finish(), resumed });
                 }
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Passing(problem, pause)) => {
-                    failed = if have >= before + PROGRESS_BYTES {
-                        1
-                    } else {
-                        failed + 1
-                    };
+                    failed = if have >= before + PROGRESS_BYTES { 1 } else { failed + 1 };
                     if failed >= self.transfer.attempts {
                         return Err(self.network(problem, failed));
                     }
@@ -239,9 +196,7 @@ impl<'a> Client<'a> {
         let restart = |file: &mut File, hasher: &mut Hasher, have: &mut u64| {
             *hasher = Hasher::default();
             *have = 0;
-            file.set_len(0)
-                .and_then(|()| file.seek(SeekFrom::Start(0)))
-                .map_err(|e| Error::io(partial, e))
+            file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(|e| Error::io(partial, e))
         };
         if size.is_some_and(|size| *have > size) {
             restart(file, hasher, have)?;
@@ -254,18 +209,14 @@ impl<'a> Client<'a> {
         let status = response.status().as_u16();
         if status == 416 && *have > 0 {
             restart(file, hasher, have)?;
-            return Err(passing(
-                "the server cannot go on where the download stopped",
-            ));
+            return Err(passing("the server cannot go on where the download stopped"));
         }
         self.check_status(&response, url)?;
         let total = if status == 206 {
             let range = text(response.headers(), "content-range").and_then(parse_content_range);
             let Some((_, total)) = range.filter(|(start, _)| *start == *have) else {
                 restart(file, hasher, have)?;
-                return Err(passing(
-                    "the server sent another part of the file than was asked for",
-                ));
+                return Err(passing("the server sent another part of the file than was asked for"));
             };
             total
         } else {
@@ -277,9 +228,7 @@ impl<'a> Client<'a> {
         if let (Some(said), Some(now)) = (size, total)
             && said != now
         {
-            return Err(passing(&format!(
-                "the hub announced {said} bytes, but the file has {now}"
-            )));
+            return Err(passing(&format!("the hub announced {said} bytes, but the file has {now}")));
         }
         let total = size.or(total);
 
@@ -294,11 +243,9 @@ impl<'a> Client<'a> {
                         return Err(passing("more bytes arrived than were announced"));
                     }
                     file.write_all(&buffer[..n]).map_err(|e| match e.kind() {
-                        io::ErrorKind::StorageFull => Error::NoSpace {
-                            path: partial.into(),
-                            needed: total,
-                            available: Some(*have),
-                        },
+                        io::ErrorKind::StorageFull => {
+                            Error::NoSpace { path: partial.into(), needed: total, available: Some(*have) }
+                        }
                         _ => Error::io(partial, e),
                     })?;
                     hasher.update(&buffer[..n]);
@@ -307,18 +254,14 @@ impl<'a> Client<'a> {
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
-                    return Err(Failure::Passing(
-                        stopped(*have, total, &e.to_string()),
-                        Duration::ZERO,
-                    ));
+                    return Err(Failure::Passing(stopped(*have, total, &e.to_string()), Duration::ZERO));
                 }
             }
         }
         match total {
-            Some(total) if *have < total => Err(Failure::Passing(
-                stopped(*have, Some(total), "the connection was closed"),
-                Duration::ZERO,
-            )),
+            Some(total) if *have < total => {
+                Err(Failure::Passing(stopped(*have, Some(total), "the connection was closed"), Duration::ZERO))
+            }
             _ => Ok(()),
         }
     }
@@ -341,22 +284,13 @@ impl<'a> Client<'a> {
     }
 
     fn pause(&self, failed: u32, at_least: Duration) -> Duration {
-        let doubled = self
-            .transfer
-            .first_pause
-            .saturating_mul(1 << (failed - 1).min(16));
+        let doubled = self.transfer.first_pause.saturating_mul(1 << (failed - 1).min(16));
         doubled.max(at_least).min(LONGEST_PAUSE)
     }
 
     /// Sends a request and follows redirects; with `stay`, only those within the hub, because the
     /// hub's answer carries the headers that a storage server does not know.
-    fn request(
-        &self,
-        method: &str,
-        url: &str,
-        from: Option<u64>,
-        stay: bool,
-    ) -> Result<Response<Body>, Failure> {
+    fn request(&self, method: &str, url: &str, from: Option<u64>, stay: bool) -> Result<Response<Body>, Failure> {
         let mut url = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send(method, &url, from)?;
@@ -365,19 +299,14 @@ impl<'a> Client<'a> {
                 return Ok(response);
             }
             let next = redirected(&url, location.unwrap_or_default()).ok_or_else(|| {
-                Failure::Final(self.network(
-                    "the hub redirects to an address that is not accepted".into(),
-                    1,
-                ))
+                Failure::Final(self.network("the hub redirects to an address that is not accepted".into(), 1))
             })?;
             if stay && origin(&next) != origin(&url) {
                 return Ok(response);
             }
             url = next;
         }
-        Err(Failure::Final(
-            self.network(format!("more than {MAX_REDIRECTS} redirects"), 1),
-        ))
+        Err(Failure::Final(self.network(format!("more than {MAX_REDIRECTS} redirects"), 1)))
     }
 
     fn send(&self, method: &str, url: &str, from: Option<u64>) -> Result<Response<Body>, Failure> {
@@ -418,20 +347,13 @@ impl<'a> Client<'a> {
                 } else {
                     "The token in HF_TOKEN (or the hub's token file) may not read it, has expired, or the name is wrong"
                 };
-                Failure::Final(Error::Unauthorized {
-                    uri,
-                    status,
-                    advice: advice.into(),
-                })
+                Failure::Final(Error::Unauthorized { uri, status, advice: advice.into() })
             }
             404 | 410 => {
                 let (what, advice) = match code {
                     "RepoNotFound" => ("this repository", "Check owner and name"),
                     "RevisionNotFound" => ("this revision", "Check the part after `@`"),
-                    "EntryNotFound" => (
-                        "this file in the repository",
-                        "Check the path; upper and lower case differ",
-                    ),
+                    "EntryNotFound" => ("this file in the repository", "Check the path; upper and lower case differ"),
                     _ => (
                         "the repository, the revision or the file",
                         "Check each part of the name; upper and lower case differ",
@@ -444,13 +366,9 @@ impl<'a> Client<'a> {
                 })
             }
             408 | 425 | 429 | 500..=599 => {
-                let pause = text(response.headers(), "retry-after")
-                    .and_then(|seconds| seconds.parse().ok())
-                    .unwrap_or(0);
-                Failure::Passing(
-                    format!("the hub answered {status}"),
-                    Duration::from_secs(pause),
-                )
+                let pause =
+                    text(response.headers(), "retry-after").and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
+                Failure::Passing(format!("the hub answered {status}"), Duration::from_secs(pause))
             }
             _ => Failure::Final(self.network(format!("the hub answered {status} to {url}"), 1)),
         })

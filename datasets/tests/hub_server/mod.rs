@@ -50,14 +50,8 @@ pub struct HubServer {
 
 impl HubServer {
     pub fn start(files: &[(&str, &[u8])]) -> Self {
-        let files = files
-            .iter()
-            .map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec()))
-            .collect();
-        let state = Arc::new(Mutex::new(State {
-            files,
-            ..State::default()
-        }));
+        let files = files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
+        let state = Arc::new(Mutex::new(State { files, ..State::default() }));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = state.clone();
@@ -80,12 +74,10 @@ impl HubServer {
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").unwrap();
-            text
-        })
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
 }
 
 fn answer(mut stream: TcpStream, shared: &Mutex<State>) {
@@ -105,52 +97,23 @@ fn answer(mut stream: TcpStream, shared: &Mutex<State>) {
         }
     }
     let mut words = request.split_whitespace();
-    let (method, target) = (
-        words.next().unwrap_or_default(),
-        words.next().unwrap_or_default(),
-    );
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let mut state = shared.lock().unwrap();
     let authorization = headers.get("authorization").cloned();
-    let mark = if authorization.is_some() {
-        " with token"
-    } else {
-        ""
-    };
+    let mark = if authorization.is_some() { " with token" } else { "" };
     state.requests.push(format!("{method} {target}{mark}"));
 
     if let Some(token) = &state.token
         && authorization != Some(format!("Bearer {token}"))
     {
-        return reply(
-            &mut stream,
-            401,
-            &[("X-Error-Code", "RepoNotFound")],
-            b"",
-            method,
-        );
+        return reply(&mut stream, 401, &[("X-Error-Code", "RepoNotFound")], b"", method);
     }
     if let Some(rest) = target.strip_prefix("/api/") {
-        if !rest.starts_with("models/owner/repo/revision/")
-            && !rest.starts_with("datasets/owner/repo/revision/")
-        {
-            return reply(
-                &mut stream,
-                404,
-                &[("X-Error-Code", "RepoNotFound")],
-                b"",
-                method,
-            );
+        if !rest.starts_with("models/owner/repo/revision/") && !rest.starts_with("datasets/owner/repo/revision/") {
+            return reply(&mut stream, 404, &[("X-Error-Code", "RepoNotFound")], b"", method);
         }
-        let names: Vec<String> = state
-            .files
-            .keys()
-            .chain(&state.also_listed)
-            .cloned()
-            .collect();
-        let siblings: Vec<_> = names
-            .iter()
-            .map(|name| serde_json::json!({"rfilename": name}))
-            .collect();
+        let names: Vec<String> = state.files.keys().chain(&state.also_listed).cloned().collect();
+        let siblings: Vec<_> = names.iter().map(|name| serde_json::json!({"rfilename": name})).collect();
         let body = serde_json::json!({"sha": COMMIT, "siblings": siblings}).to_string();
         return reply(&mut stream, 200, &[], body.as_bytes(), method);
     }
@@ -160,93 +123,46 @@ fn answer(mut stream: TcpStream, shared: &Mutex<State>) {
         .and_then(|rest| rest.split_once('/'))
         .map(|(_, path)| path.replace("%20", " "));
     let Some(bytes) = name.and_then(|name| state.files.get(&name).cloned()) else {
-        return reply(
-            &mut stream,
-            404,
-            &[("X-Error-Code", "EntryNotFound")],
-            b"",
-            method,
-        );
+        return reply(&mut stream, 404, &[("X-Error-Code", "EntryNotFound")], b"", method);
     };
     let hash = sha256(&bytes);
-    let etag = state.etag.clone().unwrap_or_else(|| {
-        if state.large {
-            hash
-        } else {
-            hash[..40].to_owned()
-        }
-    });
+    let etag = state.etag.clone().unwrap_or_else(|| if state.large { hash } else { hash[..40].to_owned() });
     let etag = format!("\"{etag}\"");
     let length = bytes.len().to_string();
     let mut extra = vec![("X-Repo-Commit", COMMIT), ("ETag", etag.as_str())];
-    let location = state
-        .storage
-        .as_ref()
-        .map(|storage| format!("{storage}{target}"));
+    let location = state.storage.as_ref().map(|storage| format!("{storage}{target}"));
     if let Some(location) = &location {
-        extra.extend([
-            ("Location", location.as_str()),
-            ("X-Linked-Etag", etag.as_str()),
-            ("X-Linked-Size", &length),
-        ]);
+        extra.extend([("Location", location.as_str()), ("X-Linked-Etag", etag.as_str()), ("X-Linked-Size", &length)]);
         return reply(&mut stream, 302, &extra, b"", method);
     }
-    let fault = if method == "GET" {
-        state.faults.pop_front()
-    } else {
-        None
-    };
+    let fault = if method == "GET" { state.faults.pop_front() } else { None };
     drop(state);
     let start: usize = headers
         .get("range")
-        .and_then(|range| {
-            range
-                .strip_prefix("bytes=")?
-                .split('-')
-                .next()?
-                .parse()
-                .ok()
-        })
+        .and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok())
         .unwrap_or(0);
     match fault {
         Some(Fault::Status(status)) => reply(&mut stream, status, &[], b"", method),
         Some(Fault::Silence) => thread::sleep(std::time::Duration::from_secs(5)),
         Some(Fault::CloseAfter(sent)) => {
-            let head = head(
-                if start > 0 { 206 } else { 200 },
-                &extra,
-                start,
-                bytes.len(),
-            );
+            let head = head(if start > 0 { 206 } else { 200 }, &extra, start, bytes.len());
             let end = (start + sent).min(bytes.len());
-            let _ = stream
-                .write_all(head.as_bytes())
-                .and_then(|()| stream.write_all(&bytes[start..end]));
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&bytes[start..end]));
             let _ = stream.shutdown(Shutdown::Both);
         }
         None if start >= bytes.len() && start > 0 => reply(&mut stream, 416, &extra, b"", method),
         None if start > 0 => {
             let head = head(206, &extra, start, bytes.len());
-            let _ = stream
-                .write_all(head.as_bytes())
-                .and_then(|()| stream.write_all(&bytes[start..]));
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&bytes[start..]));
         }
         _ => reply(&mut stream, 200, &extra, &bytes, method),
     }
 }
 
 fn head(status: u16, extra: &[(&str, &str)], start: usize, total: usize) -> String {
-    let mut head = format!(
-        "HTTP/1.1 {status} -\r\nConnection: close\r\nContent-Length: {}\r\n",
-        total - start
-    );
+    let mut head = format!("HTTP/1.1 {status} -\r\nConnection: close\r\nContent-Length: {}\r\n", total - start);
     if status == 206 {
-        write!(
-            head,
-            "Content-Range: bytes {start}-{}/{total}\r\n",
-            total.saturating_sub(1)
-        )
-        .unwrap();
+        write!(head, "Content-Range: bytes {start}-{}/{total}\r\n", total.saturating_sub(1)).unwrap();
     }
     for (name, value) in extra {
         write!(head, "{name}: {value}\r\n").unwrap();

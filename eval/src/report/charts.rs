@@ -22,28 +22,13 @@ pub(super) fn grid(
     let (ticks, decimals) = y.ticks(5);
     for tick in ticks {
         drawing.line("grid", [left, y.at(tick)], [right, y.at(tick)]);
-        drawing.text(
-            "tick",
-            [value_x, y.at(tick) + 4.0],
-            value_anchor,
-            &quantity::fixed(tick, decimals),
-        );
+        drawing.text("tick", [value_x, y.at(tick) + 4.0], value_anchor, &quantity::fixed(tick, decimals));
     }
     let (ticks, decimals) = x.ticks(across);
     for tick in ticks {
-        drawing.text(
-            "tick",
-            [x.at(tick), bottom + 18.0],
-            Anchor::Middle,
-            &quantity::fixed(tick, decimals),
-        );
+        drawing.text("tick", [x.at(tick), bottom + 18.0], Anchor::Middle, &quantity::fixed(tick, decimals));
     }
     drawing.text("axis", [title_x, y.at(y.high) - 10.0], side, vertical);
     drawing.line("frame", [left, bottom], [right, bottom]);
-    drawing.text(
-        "axis",
-        [(left + right) / 2.0, bottom + 40.0],
-        Anchor::Middle,
-        title,
-    );
+    drawing.text("axis", [(left + right) / 2.0, bottom + 40.0], Anchor::Middle, title);
 }

@@ -332,15 +332,11 @@ impl RowKind {
     /// What a row of this kind means, in one sentence.
     pub fn explanation(self) -> &'static str {
         match self {
-            Self::Base => {
-                "The small model with no module loaded: what every change is measured against."
-            }
+            Self::Base => "The small model with no module loaded: what every change is measured against.",
             Self::Module => "The base with this one module loaded.",
             Self::Sum => "All modules at once, each at full weight.",
             Self::Mean => "All modules at once, sharing a total weight of 1.",
-            Self::ChosenPerPassage => {
-                "One module per passage, chosen automatically from the passage itself."
-            }
+            Self::ChosenPerPassage => "One module per passage, chosen automatically from the passage itself.",
             Self::Combination => "Several modules at once.",
             Self::Control => "A comparison that should show no gain.",
             Self::Teacher => "The large model the base was distilled from: the monolith to beat.",
@@ -349,9 +345,6 @@ impl RowKind {
 
     /// Whether several modules take part.
     pub fn is_combination(self) -> bool {
-        matches!(
-            self,
-            Self::Sum | Self::Mean | Self::ChosenPerPassage | Self::Combination
-        )
+        matches!(self, Self::Sum | Self::Mean | Self::ChosenPerPassage | Self::Combination)
     }
 }

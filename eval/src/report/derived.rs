@@ -81,25 +81,18 @@ impl Report {
 
     /// The row with only this module loaded.
     pub fn module_row(&self, module: &str) -> Option<&Row> {
-        let alone = |row: &&Row| {
-            row.kind == RowKind::Module && row.modules.len() == 1 && row.modules[0] == module
-        };
+        let alone = |row: &&Row| row.kind == RowKind::Module && row.modules.len() == 1 && row.modules[0] == module;
         self.matrix.rows.iter().find(alone)
     }
 
     /// Bits per byte of a row on a column, when measured and finite.
     pub fn value(&self, row: &Row, column: &str) -> Option<f64> {
-        row.cells
-            .get(column)
-            .map(|cell: &Cell| cell.bits_per_byte)
-            .filter(|value| value.is_finite())
+        row.cells.get(column).map(|cell: &Cell| cell.bits_per_byte).filter(|value| value.is_finite())
     }
 
     /// Change of a row against the base row in percent; below 0 is better.
     pub fn change_percent(&self, row: &Row, column: &str) -> Option<f64> {
-        let base = self
-            .value(self.row(RowKind::Base)?, column)
-            .filter(|base| *base > 0.0)?;
+        let base = self.value(self.row(RowKind::Base)?, column).filter(|base| *base > 0.0)?;
         Some((self.value(row, column)? / base - 1.0) * 100.0)
     }
 
@@ -125,50 +118,28 @@ impl Report {
 
     /// Shares of the own gains that one combination keeps; modules without a gain are left out.
     pub fn retained(&self, row: &Row) -> Vec<Retained> {
-        let modules = self
-            .modules
-            .iter()
-            .filter(|module| row.modules.contains(&module.name));
+        let modules = self.modules.iter().filter(|module| row.modules.contains(&module.name));
         modules
             .filter_map(|module| {
-                let own = self
-                    .gain(self.module_row(&module.name)?, &module.topic)
-                    .filter(|gain| *gain > 0.0)?;
+                let own = self.gain(self.module_row(&module.name)?, &module.topic).filter(|gain| *gain > 0.0)?;
                 let share = self.gain(row, &module.topic)? / own;
-                Some(Retained {
-                    row: row.name.clone(),
-                    module: module.name.clone(),
-                    share,
-                })
+                Some(Retained { row: row.name.clone(), module: module.name.clone(), share })
             })
             .collect()
     }
 
     /// Works out everything that follows from the measurements.
     pub fn derived(&self) -> Derived {
-        let combinations = self
-            .matrix
-            .rows
-            .iter()
-            .filter(|row| row.kind.is_combination());
+        let combinations = self.matrix.rows.iter().filter(|row| row.kind.is_combination());
         Derived {
             gap_closed: self.gap_closed(),
             changes: self.changes(|row, _| row.kind != RowKind::Base),
-            own_gains: self
-                .modules
-                .iter()
-                .filter_map(|module| self.own_gain(module))
-                .collect(),
+            own_gains: self.modules.iter().filter_map(|module| self.own_gain(module)).collect(),
             retained: combinations.flat_map(|row| self.retained(row)).collect(),
-            forgetting: self.changes(|row, column| {
-                column.general && (row.kind == RowKind::Module || row.kind.is_combination())
-            }),
+            forgetting: self
+                .changes(|row, column| column.general && (row.kind == RowKind::Module || row.kind.is_combination())),
             interference: self.changes(|row, column| {
-                let own = |name: &String| {
-                    self.modules
-                        .iter()
-                        .any(|m| m.name == *name && m.topic == column.name)
-                };
+                let own = |name: &String| self.modules.iter().any(|m| m.name == *name && m.topic == column.name);
                 row.kind == RowKind::Module && !column.general && !row.modules.iter().any(own)
             }),
             quality: self.quality(),
@@ -206,18 +177,9 @@ impl Report {
     fn changes(&self, wanted: impl Fn(&Row, &Column) -> bool) -> Vec<Change> {
         let mut changes = Vec::new();
         for row in &self.matrix.rows {
-            for column in self
-                .matrix
-                .columns
-                .iter()
-                .filter(|column| wanted(row, column))
-            {
+            for column in self.matrix.columns.iter().filter(|column| wanted(row, column)) {
                 if let Some(percent) = self.change_percent(row, &column.name) {
-                    changes.push(Change {
-                        row: row.name.clone(),
-                        column: column.name.clone(),
-                        percent,
-                    });
+                    changes.push(Change { row: row.name.clone(), column: column.name.clone(), percent });
                 }
             }
         }
@@ -228,53 +190,23 @@ impl Report {
     /// needs, every combination, the teacher.
     pub fn quality(&self) -> Vec<QualityPoint> {
         let mean = |value: &dyn Fn(&str) -> Option<f64>| {
-            let values: Option<Vec<f64>> =
-                self.topics().map(|column| value(&column.name)).collect();
-            values
-                .filter(|v| !v.is_empty())
-                .map(|v| v.iter().sum::<f64>() / v.len() as f64)
+            let values: Option<Vec<f64>> = self.topics().map(|column| value(&column.name)).collect();
+            values.filter(|v| !v.is_empty()).map(|v| v.iter().sum::<f64>() / v.len() as f64)
         };
         let mut points = Vec::new();
-        for row in self
-            .matrix
-            .rows
-            .iter()
-            .filter(|row| !matches!(row.kind, RowKind::Module | RowKind::Control))
-        {
+        for row in self.matrix.rows.iter().filter(|row| !matches!(row.kind, RowKind::Module | RowKind::Control)) {
             let (bits, bytes) = (mean(&|column| self.value(row, column)), row.resident_bytes);
             if let (Some(bits_per_byte), Some(resident_bytes)) = (bits, bytes) {
-                points.push(QualityPoint {
-                    label: row.name.clone(),
-                    kind: row.kind,
-                    resident_bytes,
-                    bits_per_byte,
-                });
+                points.push(QualityPoint { label: row.name.clone(), kind: row.kind, resident_bytes, bits_per_byte });
             }
         }
-        let needed = |topic: &str| {
-            self.module_for(topic)
-                .and_then(|module| self.module_row(&module.name))
-        };
+        let needed = |topic: &str| self.module_for(topic).and_then(|module| self.module_row(&module.name));
         let bits = mean(&|topic| self.value(needed(topic).or(self.row(RowKind::Base))?, topic));
-        let bytes = self
-            .topics()
-            .filter_map(|topic| needed(&topic.name)?.resident_bytes)
-            .max();
+        let bytes = self.topics().filter_map(|topic| needed(&topic.name)?.resident_bytes).max();
         if let (Some(bits_per_byte), Some(resident_bytes)) = (bits, bytes) {
             let label = String::from("base + module needed");
-            let at = points
-                .iter()
-                .position(|p| p.kind == RowKind::Base)
-                .map_or(0, |at| at + 1);
-            points.insert(
-                at,
-                QualityPoint {
-                    label,
-                    kind: RowKind::Module,
-                    resident_bytes,
-                    bits_per_byte,
-                },
-            );
+            let at = points.iter().position(|p| p.kind == RowKind::Base).map_or(0, |at| at + 1);
+            points.insert(at, QualityPoint { label, kind: RowKind::Module, resident_bytes, bits_per_byte });
         }
         points
     }

@@ -36,10 +36,7 @@ struct Header {
 /// # Errors
 /// [`ReportError::NotFinite`] names every number that is NaN or infinite; nothing is written then.
 pub fn write(directory: &Path, report: &Report) -> Result<Written, ReportError> {
-    let written = Written {
-        json: directory.join("report.json"),
-        html: directory.join("report.html"),
-    };
+    let written = Written { json: directory.join("report.json"), html: directory.join("report.html") };
     let json = to_json(report)?;
     let html = render_html(report)?;
     replace(&written.html, html.as_bytes())?;
@@ -69,34 +66,18 @@ pub fn write_html(path: &Path, report: &Report) -> Result<(), ReportError> {
 /// # Errors
 /// When the file is missing, is not a report, or has another schema.
 pub fn read_json(path: &Path) -> Result<Report, ReportError> {
-    let io = |source| ReportError::Io {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    };
-    let json = |source| ReportError::Json {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| ReportError::Io { action: "read", path: path.to_owned(), source };
+    let json = |source| ReportError::Json { path: path.to_owned(), source };
     let text = fs::read_to_string(path).map_err(io)?;
-    let found = serde_json::from_str::<Header>(&text)
-        .map_err(json)?
-        .schema_version;
+    let found = serde_json::from_str::<Header>(&text).map_err(json)?.schema_version;
     if found != u64::from(SCHEMA_VERSION) {
-        return Err(ReportError::Schema {
-            path: path.to_owned(),
-            found,
-            expected: SCHEMA_VERSION,
-        });
+        return Err(ReportError::Schema { path: path.to_owned(), found, expected: SCHEMA_VERSION });
     }
     serde_json::from_str(&text).map_err(json)
 }
 
 fn to_json(report: &Report) -> Result<String, ReportError> {
-    let document = Document {
-        report,
-        derived: report.derived(),
-    };
+    let document = Document { report, derived: report.derived() };
     let value = serde_json::to_value(&document).map_err(ReportError::Serialize)?;
     // Options that are None are left out, so a null can only be a float that JSON cannot hold.
     let mut fields = Vec::new();
@@ -136,11 +117,7 @@ fn find_nulls(value: &Value, path: &mut String, found: &mut Vec<String>) {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
-    let io = |source| ReportError::Io {
-        action: "write",
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| ReportError::Io { action: "write", path: path.to_owned(), source };
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.partial", std::process::id()));
     let partial = path.with_file_name(name);

@@ -23,45 +23,21 @@ struct Ends {
     worse: [u8; 3],
 }
 
-const LIGHT: Ends = Ends {
-    neutral: [250, 250, 248],
-    better: [122, 178, 230],
-    worse: [244, 165, 96],
-};
-const DARK: Ends = Ends {
-    neutral: [30, 33, 39],
-    better: [20, 84, 140],
-    worse: [140, 70, 14],
-};
+const LIGHT: Ends = Ends { neutral: [250, 250, 248], better: [122, 178, 230], worse: [244, 165, 96] };
+const DARK: Ends = Ends { neutral: [30, 33, 39], better: [20, 84, 140], worse: [140, 70, 14] };
 
 impl HeatScale {
     /// A scale that is saturated at `limit` percent and beyond.
     pub fn new(limit: f64) -> Self {
-        Self {
-            limit: if limit.is_finite() {
-                limit.clamp(2.0, 40.0)
-            } else {
-                40.0
-            },
-        }
+        Self { limit: if limit.is_finite() { limit.clamp(2.0, 40.0) } else { 40.0 } }
     }
 
     /// A scale that spans the changes of all rows but the teacher's.
     pub fn of(report: &Report) -> Self {
         let mut limit: f64 = 0.0;
-        for row in report
-            .matrix
-            .rows
-            .iter()
-            .filter(|row| row.kind != RowKind::Teacher)
-        {
+        for row in report.matrix.rows.iter().filter(|row| row.kind != RowKind::Teacher) {
             for column in &report.matrix.columns {
-                limit = limit.max(
-                    report
-                        .change_percent(row, &column.name)
-                        .unwrap_or(0.0)
-                        .abs(),
-                );
+                limit = limit.max(report.change_percent(row, &column.name).unwrap_or(0.0).abs());
             }
         }
         Self::new(limit.ceil())
@@ -84,10 +60,7 @@ impl HeatScale {
                 (from + (to - from) * amount).round() as u8
             })
         };
-        HeatColor {
-            light: pick(&LIGHT),
-            dark: pick(&DARK),
-        }
+        HeatColor { light: pick(&LIGHT), dark: pick(&DARK) }
     }
 }
 

@@ -45,19 +45,13 @@ pub(super) fn row_view<'a>(report: &'a Report, row: &'a Row, heat: &HeatScale) -
     let cell = |column: &Column| {
         let percent = report.change_percent(row, &column.name);
         let module = report.module_for(&column.name);
-        let error = row
-            .cells
-            .get(&column.name)
-            .and_then(|cell| cell.standard_error)
-            .filter(|e| e.is_finite());
+        let error = row.cells.get(&column.name).and_then(|cell| cell.standard_error).filter(|e| e.is_finite());
         CellView {
             style: heat.color(percent).css(),
             bits: quantity::bits(report.value(row, &column.name)),
             error: error.map(|error| quantity::fixed(error, 3)),
-            change: (row.kind != RowKind::Base && percent.is_some())
-                .then(|| quantity::change(percent)),
-            own: row.kind == RowKind::Module
-                && module.is_some_and(|module| row.modules.contains(&module.name)),
+            change: (row.kind != RowKind::Base && percent.is_some()).then(|| quantity::change(percent)),
+            own: row.kind == RowKind::Module && module.is_some_and(|module| row.modules.contains(&module.name)),
         }
     };
     let speed = |speed: f64| quantity::fixed(speed, if speed < 10.0 { 1 } else { 0 });
@@ -71,12 +65,8 @@ pub(super) fn row_view<'a>(report: &'a Report, row: &'a Row, heat: &HeatScale) -
             _ => "combination",
         },
         cells: report.matrix.columns.iter().map(cell).collect(),
-        resident: row
-            .resident_bytes
-            .map_or_else(|| quantity::MISSING.into(), quantity::bytes),
-        speed: row
-            .tokens_per_second
-            .map_or_else(|| quantity::MISSING.into(), speed),
+        resident: row.resident_bytes.map_or_else(|| quantity::MISSING.into(), quantity::bytes),
+        speed: row.tokens_per_second.map_or_else(|| quantity::MISSING.into(), speed),
     }
 }
 
@@ -85,26 +75,16 @@ pub(super) fn legend(heat: &HeatScale) -> Vec<(String, String)> {
     let steps = [-1.0, -0.5, 0.0, 0.5, 1.0].map(|step: f64| step * limit);
     let label = |percent: f64| {
         let sign = if percent > 0.0 { "+" } else { "" };
-        format!(
-            "{sign}{} %",
-            quantity::fixed(percent, if limit < 10.0 { 1 } else { 0 })
-        )
+        format!("{sign}{} %", quantity::fixed(percent, if limit < 10.0 { 1 } else { 0 }))
     };
-    steps
-        .iter()
-        .map(|percent| (heat.color(Some(*percent)).css(), label(*percent)))
-        .collect()
+    steps.iter().map(|percent| (heat.color(Some(*percent)).css(), label(*percent))).collect()
 }
 
 /// Row names and what they mean; neighbours with the same meaning share an entry.
 pub(super) fn meanings(report: &Report) -> Vec<(String, &str)> {
     let mut meanings: Vec<(String, &str)> = Vec::new();
     for row in &report.matrix.rows {
-        let meaning = if row.description.is_empty() {
-            row.kind.explanation()
-        } else {
-            &row.description
-        };
+        let meaning = if row.description.is_empty() { row.kind.explanation() } else { &row.description };
         match meanings.last_mut() {
             Some((names, last)) if *last == meaning => {
                 names.push_str(", ");
@@ -117,37 +97,18 @@ pub(super) fn meanings(report: &Report) -> Vec<(String, &str)> {
 }
 
 pub(super) fn kept(report: &Report) -> Vec<KeptView<'_>> {
-    let combinations = report
-        .matrix
-        .rows
-        .iter()
-        .filter(|row| row.kind.is_combination());
+    let combinations = report.matrix.rows.iter().filter(|row| row.kind.is_combination());
     let view = |row: &'_ Row| {
         let retained = report.retained(row);
-        let of = |name: &str| {
-            retained
-                .iter()
-                .find(|kept| kept.module == name)
-                .map(|kept| kept.share)
-        };
-        let shares: Vec<String> = report
-            .modules
-            .iter()
-            .map(|m| quantity::share(of(&m.name)))
-            .collect();
-        let general = report
-            .general()
-            .map(|column| quantity::change(report.change_percent(row, &column.name)));
+        let of = |name: &str| retained.iter().find(|kept| kept.module == name).map(|kept| kept.share);
+        let shares: Vec<String> = report.modules.iter().map(|m| quantity::share(of(&m.name))).collect();
+        let general = report.general().map(|column| quantity::change(report.change_percent(row, &column.name)));
         (shares, general.collect())
     };
     combinations
         .map(|row| {
             let (shares, general) = view(row);
-            KeptView {
-                name: &row.name,
-                shares,
-                general,
-            }
+            KeptView { name: &row.name, shares, general }
         })
         .collect()
 }

@@ -94,55 +94,30 @@ fn both(draw: impl Fn(f64, &str) -> Option<String>, [wide, narrow]: [f64; 2]) ->
 fn key_facts(report: &Report) -> Vec<(String, String)> {
     let mut facts = Vec::new();
     if report.base.resident_bytes > 0 {
-        facts.push((
-            quantity::bytes(report.base.resident_bytes),
-            String::from("base in memory"),
-        ));
+        facts.push((quantity::bytes(report.base.resident_bytes), String::from("base in memory")));
     }
     if let Some(largest) = report.modules.iter().map(|module| module.bytes).max() {
         facts.push((quantity::bytes(largest), String::from("largest module")));
     }
     if let Some(closed) = report.gap_closed() {
-        facts.push((
-            quantity::share(Some(closed)),
-            String::from("of the gap to the teacher closed by distilling"),
-        ));
+        facts.push((quantity::share(Some(closed)), String::from("of the gap to the teacher closed by distilling")));
     }
     if let Some(accuracy) = report.routing_accuracy() {
-        facts.push((
-            quantity::share(Some(accuracy)),
-            String::from("of passages given the right module"),
-        ));
+        facts.push((quantity::share(Some(accuracy)), String::from("of passages given the right module")));
     }
-    let ran: f64 = report
-        .stages
-        .iter()
-        .filter(|stage| !stage.cached)
-        .map(|stage| stage.seconds)
-        .sum();
+    let ran: f64 = report.stages.iter().filter(|stage| !stage.cached).map(|stage| stage.seconds).sum();
     if ran > 0.0 {
-        facts.push((
-            quantity::duration(ran),
-            format!("on {} threads", report.machine.threads),
-        ));
+        facts.push((quantity::duration(ran), format!("on {} threads", report.machine.threads)));
     }
     if let Some(peak) = report.peak_memory_bytes {
-        facts.push((
-            quantity::bytes(peak),
-            String::from("peak memory of the run"),
-        ));
+        facts.push((quantity::bytes(peak), String::from("peak memory of the run")));
     }
     facts
 }
 
 /// An RFC 3339 date in UTC without its seconds; any other text as it is.
 fn readable(date: &str) -> String {
-    match (
-        date.get(..10),
-        date.get(10..11),
-        date.get(11..16),
-        date.get(19..),
-    ) {
+    match (date.get(..10), date.get(10..11), date.get(11..16), date.get(19..)) {
         (Some(day), Some("T"), Some(time), Some("Z")) => format!("{day} {time} UTC"),
         _ => date.into(),
     }
@@ -189,29 +164,14 @@ fn distillation(report: &Report) -> Option<Value> {
 
 fn distillation_chart(report: &Report) -> Option<Value> {
     let d = report.distillation.as_ref()?;
-    let series = [Series {
-        name: "base",
-        points: &d.curve,
-    }];
-    both(
-        |width, class| loss_chart(&series, width, class),
-        [460.0, 350.0],
-    )
+    let series = [Series { name: "base", points: &d.curve }];
+    both(|width, class| loss_chart(&series, width, class), [460.0, 350.0])
 }
 
 fn module_chart(report: &Report) -> Option<Value> {
-    let series: Vec<Series<'_>> = report
-        .modules
-        .iter()
-        .map(|module| Series {
-            name: &module.name,
-            points: &module.curve,
-        })
-        .collect();
-    both(
-        |width, class| loss_chart(&series, width, class),
-        [460.0, 350.0],
-    )
+    let series: Vec<Series<'_>> =
+        report.modules.iter().map(|module| Series { name: &module.name, points: &module.curve }).collect();
+    both(|width, class| loss_chart(&series, width, class), [460.0, 350.0])
 }
 
 fn module_view<'a>(report: &'a Report, module: &'a ModuleFacts) -> ModuleView<'a> {
@@ -223,18 +183,9 @@ fn module_view<'a>(report: &'a Report, module: &'a ModuleFacts) -> ModuleView<'a
         rank: module.rank,
         parameters: quantity::count(module.parameters),
         bytes: quantity::bytes(module.bytes),
-        of_base: share.map_or_else(
-            || quantity::MISSING.into(),
-            |share| format!("{} %", quantity::fixed(share, 1)),
-        ),
-        load: module.load_ms.map_or_else(
-            || quantity::MISSING.into(),
-            |ms| format!("{} ms", quantity::fixed(ms, 0)),
-        ),
-        tokens: module
-            .curve
-            .last()
-            .map_or_else(|| quantity::MISSING.into(), |p| quantity::count(p.tokens)),
+        of_base: share.map_or_else(|| quantity::MISSING.into(), |share| format!("{} %", quantity::fixed(share, 1))),
+        load: module.load_ms.map_or_else(|| quantity::MISSING.into(), |ms| format!("{} ms", quantity::fixed(ms, 0))),
+        tokens: module.curve.last().map_or_else(|| quantity::MISSING.into(), |p| quantity::count(p.tokens)),
         gain: quantity::change(report.own_gain(module).map(|gain| -gain.percent)),
     }
 }
@@ -252,39 +203,24 @@ fn models(report: &Report) -> Vec<ModelView<'_>> {
             fingerprint: model.fingerprint.as_deref(),
         }
     }
-    let teacher = report
-        .teacher
-        .iter()
-        .map(|teacher| view("teacher", teacher));
+    let teacher = report.teacher.iter().map(|teacher| view("teacher", teacher));
     teacher.chain([view("base", &report.base)]).collect()
 }
 
 fn data(report: &Report) -> Vec<Value> {
     let view = |topic: &TopicData| {
-        let [train, validation, test] = [
-            topic.tokens.train,
-            topic.tokens.validation,
-            topic.tokens.test,
-        ]
-        .map(quantity::count);
+        let [train, validation, test] =
+            [topic.tokens.train, topic.tokens.validation, topic.tokens.test].map(quantity::count);
         context! { facts => topic, documents => quantity::grouped(topic.documents), train, validation, test }
     };
     report.data.iter().map(view).collect()
 }
 
 fn stages(report: &Report) -> Vec<Value> {
-    let longest = report
-        .stages
-        .iter()
-        .map(|stage| stage.seconds)
-        .fold(0.0, f64::max);
+    let longest = report.stages.iter().map(|stage| stage.seconds).fold(0.0, f64::max);
     let view = |stage: &Stage| {
         let share = stage.seconds / longest * 100.0;
-        let share = if share.is_finite() {
-            share.clamp(0.0, 100.0)
-        } else {
-            0.0
-        };
+        let share = if share.is_finite() { share.clamp(0.0, 100.0) } else { 0.0 };
         context! {
             name => stage.name,
             time => quantity::duration(stage.seconds),

@@ -84,9 +84,7 @@ fn scaled(mut value: f64, units: &[&str]) -> String {
         unit += 1;
     }
     let decimals = if unit == 0 || value >= 99.95 { 0 } else { 1 };
-    format!("{value:.decimals$} {}", units[unit])
-        .trim_end()
-        .into()
+    format!("{value:.decimals$} {}", units[unit]).trim_end().into()
 }
 
 #[cfg(test)]

@@ -27,17 +27,8 @@ pub(super) struct Axis {
 impl Axis {
     /// An axis from `low` to `high`, drawn from pixel `from` to pixel `to`.
     pub(super) fn new(low: f64, high: f64, from: f64, to: f64) -> Self {
-        let high = if high > low {
-            high
-        } else {
-            low + low.abs().max(1.0) * 0.1
-        };
-        Self {
-            low,
-            high,
-            from,
-            to,
-        }
+        let high = if high > low { high } else { low + low.abs().max(1.0) * 0.1 };
+        Self { low, high, from, to }
     }
 
     pub(super) fn at(&self, value: f64) -> f64 {
@@ -48,10 +39,7 @@ impl Axis {
     pub(super) fn ticks(&self, wanted: usize) -> (Vec<f64>, usize) {
         let raw = (self.high - self.low) / wanted.max(1) as f64;
         let power = 10f64.powf(raw.log10().floor());
-        let step = [1.0, 2.0, 2.5, 5.0, 10.0]
-            .map(|m| m * power)
-            .into_iter()
-            .find(|s| *s >= raw * 0.999);
+        let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= raw * 0.999);
         let step = step.unwrap_or(power * 10.0);
         let first = (self.low / step - 1e-9).ceil() as i64;
         let last = (self.high / step + 1e-9).floor() as i64;
@@ -59,26 +47,17 @@ impl Axis {
             let scaled = step * 10f64.powi(*d);
             (scaled - scaled.round()).abs() < 1e-6 * scaled
         });
-        (
-            (first..=last).map(|i| i as f64 * step).collect(),
-            decimals.unwrap_or(0) as usize,
-        )
+        ((first..=last).map(|i| i as f64 * step).collect(), decimals.unwrap_or(0) as usize)
     }
 }
 
 impl Drawing {
     pub(super) fn new(width: f64, height: f64) -> Self {
-        Self {
-            width,
-            height,
-            body: String::new(),
-        }
+        Self { width, height, body: String::new() }
     }
 
     pub(super) fn line(&mut self, class: &str, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2]) {
-        self.push(&format!(
-            r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#
-        ));
+        self.push(&format!(r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#));
     }
 
     pub(super) fn path(&mut self, class: &str, points: &[[f64; 2]]) {
@@ -104,18 +83,12 @@ impl Drawing {
             Anchor::End => "end",
         };
         let text = escape(text);
-        self.push(&format!(
-            r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{text}</text>"#
-        ));
+        self.push(&format!(r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{text}</text>"#));
     }
 
     /// The finished drawing; `label` is what screen readers say.
     pub(super) fn finish(self, class: &str, label: &str) -> String {
-        let Self {
-            width,
-            height,
-            body,
-        } = self;
+        let Self { width, height, body } = self;
         let (class, label) = (escape(class), escape(label));
         format!(
             r#"<svg class="{class}" viewBox="0 0 {width:.0} {height:.0}" role="img" aria-label="{label}">{body}</svg>"#
@@ -194,10 +167,7 @@ mod tests {
 
     #[test]
     fn text_is_escaped() {
-        assert_eq!(
-            escape("<a href=\"x\">&'\u{1b}"),
-            "&lt;a href=&quot;x&quot;&gt;&amp;&#39;\u{fffd}"
-        );
+        assert_eq!(escape("<a href=\"x\">&'\u{1b}"), "&lt;a href=&quot;x&quot;&gt;&amp;&#39;\u{fffd}");
         assert_eq!(shorten("geography", 5), "geog…");
     }
 }

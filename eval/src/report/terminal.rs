@@ -10,15 +10,9 @@ const CHANGE: usize = 9;
 
 /// The matrix and the main results as text of at most 100 columns, in colour when asked.
 pub fn render_terminal(report: &Report, color: bool) -> String {
-    let mut out = Text {
-        lines: String::new(),
-        color,
-    };
+    let mut out = Text { lines: String::new(), color };
     out.line(&out.styled(&fit(&clean(&report.name), WIDTH), "1"));
-    for sentence in [Some(headline(report)), claim_on_trial(report)]
-        .into_iter()
-        .flatten()
-    {
+    for sentence in [Some(headline(report)), claim_on_trial(report)].into_iter().flatten() {
         out.wrapped("", 0, &clean(&sentence));
     }
     matrix(report, &mut out);
@@ -46,11 +40,7 @@ impl Text {
     }
 
     fn styled(&self, text: &str, code: &str) -> String {
-        if self.color {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.into()
-        }
+        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into() }
     }
 
     /// Lines of at most [`WIDTH`] columns; all but the first are indented.
@@ -92,11 +82,7 @@ fn matrix(report: &Report, out: &mut Text) {
         out.line(&out.styled(&heading, "2"));
         for row in &report.matrix.rows {
             let name = pad_right(&fit(&clean(&row.name), NAME - 2), NAME);
-            let mut line = if row.kind == RowKind::Base {
-                out.styled(&name, "1")
-            } else {
-                name
-            };
+            let mut line = if row.kind == RowKind::Base { out.styled(&name, "1") } else { name };
             for column in panel {
                 line.push_str(&cell(report, row, &column.name, out));
             }
@@ -123,32 +109,19 @@ fn cell(report: &Report, row: &Row, column: &str, out: &Text) -> String {
 fn summary(report: &Report, out: &mut Text) {
     let mut lines: Vec<(String, String)> = Vec::new();
     if let Some(d) = &report.distillation {
-        let [untrained, student, teacher] = [
-            d.untrained_bits_per_byte,
-            d.student_bits_per_byte,
-            d.teacher_bits_per_byte,
-        ]
-        .map(|bits| quantity::bits(Some(bits)));
+        let [untrained, student, teacher] =
+            [d.untrained_bits_per_byte, d.student_bits_per_byte, d.teacher_bits_per_byte]
+                .map(|bits| quantity::bits(Some(bits)));
         let closed = quantity::share(report.gap_closed());
-        let text =
-            format!("{untrained} → {student}, teacher {teacher}: {closed} of the gap closed");
+        let text = format!("{untrained} → {student}, teacher {teacher}: {closed} of the gap closed");
         lines.push(("distillation".into(), text));
     }
     if let Some(accuracy) = report.routing_accuracy() {
-        lines.push((
-            "right module chosen".into(),
-            format!("{} of passages", quantity::share(Some(accuracy))),
-        ));
+        lines.push(("right module chosen".into(), format!("{} of passages", quantity::share(Some(accuracy)))));
     }
     for module in &report.modules {
-        let load = module
-            .load_ms
-            .map(|ms| format!(", loads in {} ms", quantity::fixed(ms, 0)));
-        let text = format!(
-            "{}{}",
-            quantity::bytes(module.bytes),
-            load.unwrap_or_default()
-        );
+        let load = module.load_ms.map(|ms| format!(", loads in {} ms", quantity::fixed(ms, 0)));
+        let text = format!("{}{}", quantity::bytes(module.bytes), load.unwrap_or_default());
         lines.push((format!("module {}", clean(&module.name)), text));
     }
     if !report.stages.is_empty() {
@@ -170,19 +143,8 @@ fn summary(report: &Report, out: &mut Text) {
 
 fn kept(report: &Report, out: &mut Text) {
     let mut lines = Vec::new();
-    for row in report
-        .matrix
-        .rows
-        .iter()
-        .filter(|row| row.kind.is_combination())
-    {
-        let share = |kept: &Retained| {
-            format!(
-                "{} {}",
-                clean(&kept.module),
-                quantity::share(Some(kept.share))
-            )
-        };
+    for row in report.matrix.rows.iter().filter(|row| row.kind.is_combination()) {
+        let share = |kept: &Retained| format!("{} {}", clean(&kept.module), quantity::share(Some(kept.share)));
         let shares: Vec<String> = report.retained(row).iter().map(share).collect();
         if !shares.is_empty() {
             lines.push((clean(&row.name), shares.join(", ")));
@@ -212,17 +174,8 @@ fn claims(report: &Report, out: &mut Text) {
     out.line("");
     out.line(&format!("{met} of {} targets met", report.claims.len()));
     for claim in &report.claims {
-        let mark = if claim.met {
-            "  met      "
-        } else {
-            "  not met  "
-        };
-        let text = format!(
-            "{}: {} (target {})",
-            clean(&claim.name),
-            clean(&claim.value),
-            clean(&claim.target)
-        );
+        let mark = if claim.met { "  met      " } else { "  not met  " };
+        let text = format!("{}: {} (target {})", clean(&claim.name), clean(&claim.value), clean(&claim.target));
         out.wrapped(mark, columns(mark), &text);
     }
 }
@@ -230,21 +183,16 @@ fn claims(report: &Report, out: &mut Text) {
 /// Without the characters that steer a terminal or turn the direction of writing.
 fn clean(text: &str) -> String {
     let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    text.chars()
-        .map(|c| if steers(c) { ' ' } else { c })
-        .collect()
+    text.chars().map(|c| if steers(c) { ' ' } else { c }).collect()
 }
 
 /// Terminal columns of a character: East Asian wide characters and emoji take two.
 fn char_columns(c: char) -> usize {
     match u32::from(c) {
         0x0300..=0x036f => 0,
-        0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f => {
-            2
-        }
+        0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f => 2,
         0xff00..=0xff60 | 0x1f300..=0x1faff | 0x20000..=0x3fffd => 2,
         _ => 1,
     }

@@ -1,9 +1,8 @@
 //! An invented report for looking at the layout; its numbers were not measured.
 
 use lore_eval::report::{
-    Cell, Claim, Column, CurvePoint, Distillation, Machine, Matrix, ModelFacts, ModuleFacts,
-    Report, Routing, Row, RowKind, SCHEMA_VERSION, Sample, SplitTokens, Stage, TopicData,
-    TopicRouting, UseCommand,
+    Cell, Claim, Column, CurvePoint, Distillation, Machine, Matrix, ModelFacts, ModuleFacts, Report, Routing, Row,
+    RowKind, SCHEMA_VERSION, Sample, SplitTokens, Stage, TopicData, TopicRouting, UseCommand,
 };
 
 const TOPICS: [&str; 10] = [
@@ -22,17 +21,14 @@ const TOPICS: [&str; 10] = [
 /// A report with the given number of topics, at most ten.
 pub fn report(topics: usize) -> Report {
     let topics = &TOPICS[..topics];
-    let modules: Vec<ModuleFacts> = topics
-        .iter()
-        .enumerate()
-        .map(|(i, topic)| module(i, topic))
-        .collect();
+    let modules: Vec<ModuleFacts> = topics.iter().enumerate().map(|(i, topic)| module(i, topic)).collect();
     Report {
         schema_version: SCHEMA_VERSION,
         name: "synthetic".into(),
         program_version: "0.1.0".into(),
         date: "2026-01-31T12:00:00Z".into(),
-        recipe: "name = \"synthetic\"\nseed = 1\n\n[distill]\nkeep_layers = \"0-6,22-29\"\nlearning_rate = 5e-4\n".into(),
+        recipe: "name = \"synthetic\"\nseed = 1\n\n[distill]\nkeep_layers = \"0-6,22-29\"\nlearning_rate = 5e-4\n"
+            .into(),
         machine: Machine {
             cpu: "An invented processor".into(),
             threads: 2,
@@ -58,11 +54,7 @@ pub fn report(topics: usize) -> Report {
             topics: topics
                 .iter()
                 .enumerate()
-                .map(|(i, topic)| TopicRouting {
-                    topic: (*topic).into(),
-                    passages: 120,
-                    correct: 118 - 5 * i as u64,
-                })
+                .map(|(i, topic)| TopicRouting { topic: (*topic).into(), passages: 120, correct: 118 - 5 * i as u64 })
                 .collect(),
         }),
         samples: samples(),
@@ -126,129 +118,63 @@ fn curve(from: f64, to: f64, steps: f64) -> Vec<CurvePoint> {
 }
 
 fn columns(topics: &[&str]) -> Vec<Column> {
-    let column = |name: &str, general| Column {
-        name: name.into(),
-        general,
-        documents: 42,
-        bytes: 183_000,
-    };
-    topics
-        .iter()
-        .map(|topic| column(topic, false))
-        .chain([column("general", true)])
-        .collect()
+    let column = |name: &str, general| Column { name: name.into(), general, documents: 42, bytes: 183_000 };
+    topics.iter().map(|topic| column(topic, false)).chain([column("general", true)]).collect()
 }
 
 fn rows(modules: &[ModuleFacts]) -> Vec<Row> {
     let base_bytes = 325_600_000;
     let all: Vec<String> = modules.iter().map(|module| module.name.clone()).collect();
     // Factor on the module's own topic, on other topics and on general English.
-    let row =
-        |name: &str, kind, modules: &[String], resident: u64, speed: f64, factors: [f64; 3]| {
-            let [own, other, general] = factors;
-            let mut cells = std::collections::BTreeMap::new();
-            for (index, topic) in all.iter().enumerate() {
-                let factor =
-                    if modules.contains(topic) { own } else { other } + 0.004 * index as f64;
-                cells.insert(topic.clone(), cell((1.31 + 0.04 * index as f64) * factor));
-            }
-            cells.insert("general".into(), cell(1.45 * general));
-            Row {
-                name: name.into(),
-                kind,
-                modules: modules.to_vec(),
-                resident_bytes: Some(resident),
-                tokens_per_second: Some(speed),
-                cells,
-                ..Row::default()
-            }
-        };
-    let mut rows = vec![row(
-        "base",
-        RowKind::Base,
-        &[],
-        base_bytes,
-        412.0,
-        [1.0, 1.0, 1.0],
-    )];
+    let row = |name: &str, kind, modules: &[String], resident: u64, speed: f64, factors: [f64; 3]| {
+        let [own, other, general] = factors;
+        let mut cells = std::collections::BTreeMap::new();
+        for (index, topic) in all.iter().enumerate() {
+            let factor = if modules.contains(topic) { own } else { other } + 0.004 * index as f64;
+            cells.insert(topic.clone(), cell((1.31 + 0.04 * index as f64) * factor));
+        }
+        cells.insert("general".into(), cell(1.45 * general));
+        Row {
+            name: name.into(),
+            kind,
+            modules: modules.to_vec(),
+            resident_bytes: Some(resident),
+            tokens_per_second: Some(speed),
+            cells,
+            ..Row::default()
+        }
+    };
+    let mut rows = vec![row("base", RowKind::Base, &[], base_bytes, 412.0, [1.0, 1.0, 1.0])];
     for (index, module) in modules.iter().enumerate() {
         let one = std::slice::from_ref(&module.name);
         let name = format!("base + {}", module.name);
         let factors = [0.845 + 0.01 * index as f64, 0.995, 1.004];
-        rows.push(row(
-            &name,
-            RowKind::Module,
-            one,
-            base_bytes + module.bytes,
-            371.0,
-            factors,
-        ));
+        rows.push(row(&name, RowKind::Module, one, base_bytes + module.bytes, 371.0, factors));
     }
     let bytes = base_bytes + modules.iter().map(|module| module.bytes).sum::<u64>();
-    rows.push(row(
-        "all, summed",
-        RowKind::Sum,
-        &all,
-        bytes,
-        322.0,
-        [0.942, 0.98, 1.071],
-    ));
-    rows.push(row(
-        "all, averaged",
-        RowKind::Mean,
-        &all,
-        bytes,
-        322.0,
-        [0.903, 0.98, 0.993],
-    ));
-    rows.push(row(
-        "all, chosen per passage",
-        RowKind::ChosenPerPassage,
-        &all,
-        bytes,
-        355.0,
-        [0.853, 0.98, 1.002],
-    ));
-    rows.push(row(
-        "teacher",
-        RowKind::Teacher,
-        &[],
-        538_060_032,
-        251.0,
-        [0.81, 0.81, 0.824],
-    ));
+    rows.push(row("all, summed", RowKind::Sum, &all, bytes, 322.0, [0.942, 0.98, 1.071]));
+    rows.push(row("all, averaged", RowKind::Mean, &all, bytes, 322.0, [0.903, 0.98, 0.993]));
+    rows.push(row("all, chosen per passage", RowKind::ChosenPerPassage, &all, bytes, 355.0, [0.853, 0.98, 1.002]));
+    rows.push(row("teacher", RowKind::Teacher, &[], 538_060_032, 251.0, [0.81, 0.81, 0.824]));
     rows
 }
 
 fn cell(bits_per_byte: f64) -> Cell {
     let bits_per_byte = rounded(bits_per_byte);
     let standard_error = Some(0.011);
-    Cell {
-        bits_per_byte,
-        standard_error,
-        difference_standard_error: Some(0.003),
-    }
+    Cell { bits_per_byte, standard_error, difference_standard_error: Some(0.003) }
 }
 
 fn data(topics: &[&str]) -> Vec<TopicData> {
     let entry = |topic: &str| TopicData {
         topic: topic.into(),
         documents: 1_284,
-        tokens: SplitTokens {
-            train: 412_000,
-            validation: 21_300,
-            test: 43_900,
-        },
+        tokens: SplitTokens { train: 412_000, validation: 21_300, test: 43_900 },
         license: "CC-BY-4.0".into(),
         attribution: "An invented attribution that the license asks for.".into(),
         source: "pypi:an-invented-package==1.0.0#texts.json".into(),
     };
-    topics
-        .iter()
-        .copied()
-        .chain(["general"])
-        .map(entry)
-        .collect()
+    topics.iter().copied().chain(["general"]).map(entry).collect()
 }
 
 fn samples() -> Vec<Sample> {
@@ -275,11 +201,7 @@ fn samples() -> Vec<Sample> {
 }
 
 fn stages() -> Vec<Stage> {
-    let stage = |name: &str, seconds, cached| Stage {
-        name: name.into(),
-        seconds,
-        cached,
-    };
+    let stage = |name: &str, seconds, cached| Stage { name: name.into(), seconds, cached };
     vec![
         stage("fetch", 41.0, true),
         stage("prepare", 9.4, false),
@@ -298,30 +220,10 @@ fn claims() -> Vec<Claim> {
         met,
     };
     vec![
-        claim(
-            "Distilling closes the gap to the teacher",
-            "at least 60 %",
-            "83 %",
-            true,
-        ),
-        claim(
-            "Each module lowers its own topic",
-            "at least 10 %",
-            "13.2 % to 15.5 %",
-            true,
-        ),
-        claim(
-            "General English with any one module",
-            "at most +5 %",
-            "+0.4 %",
-            true,
-        ),
-        claim(
-            "Share of gain kept at weight 1/3",
-            "at least 55 %",
-            "52 % to 63 %",
-            false,
-        ),
+        claim("Distilling closes the gap to the teacher", "at least 60 %", "83 %", true),
+        claim("Each module lowers its own topic", "at least 10 %", "13.2 % to 15.5 %", true),
+        claim("General English with any one module", "at most +5 %", "+0.4 %", true),
+        claim("Share of gain kept at weight 1/3", "at least 55 %", "52 % to 63 %", false),
     ]
 }
 

@@ -30,7 +30,8 @@ impl ModelConfig {
         if let Some(rotated) = read.integer("rope.dimension_count")
             && rotated != head_dim
         {
-            read.problems.push(format!("rotary embedding of {rotated} of {head_dim} dimensions per head is not supported"));
+            read.problems
+                .push(format!("rotary embedding of {rotated} of {head_dim} dimensions per head is not supported"));
         }
         if read.integer("expert_count").is_some_and(|experts| experts > 1) {
             read.problems.push("mixtures of experts are not supported".to_owned());

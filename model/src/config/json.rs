@@ -46,7 +46,11 @@ impl ModelConfig {
             rope_scaling,
             rms_norm_eps: read.number("rms_norm_eps").unwrap_or(1e-6),
             tie_word_embeddings: read.flag("tie_word_embeddings"),
-            max_position_embeddings: read.integer("max_position_embeddings").unwrap_or(if llama { 2048 } else { 32768 }),
+            max_position_embeddings: read.integer("max_position_embeddings").unwrap_or(if llama {
+                2048
+            } else {
+                32768
+            }),
             attention_bias: architecture == Architecture::Qwen2,
             qk_norm: architecture == Architecture::Qwen3,
             bos_token_id: read.token_ids("bos_token_id").first().copied(),
@@ -66,7 +70,12 @@ impl ModelConfig {
         let mut rope = match self.rope_scaling {
             None => json!({"rope_type": "default"}),
             Some(RopeScaling::Linear { factor }) => json!({"rope_type": "linear", "factor": factor}),
-            Some(RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings }) => json!({
+            Some(RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings,
+            }) => json!({
                 "rope_type": "llama3",
                 "factor": factor,
                 "low_freq_factor": low_freq_factor,
@@ -237,7 +246,9 @@ impl<'a> Keys<'a> {
         }
         if let Some(quantization) = self.get("quantization_config") {
             let method = quantization.get("quant_method").unwrap_or(&Value::Null);
-            self.problems.push(format!("`quantization_config` ({method}): quantised safetensors are not supported; use GGUF or full weights"));
+            self.problems.push(format!(
+                "`quantization_config` ({method}): quantised safetensors are not supported; use GGUF or full weights"
+            ));
         }
     }
 
@@ -270,7 +281,9 @@ impl<'a> Keys<'a> {
                 })
             }
             other => {
-                inner.problems.push(format!("rotary scaling `{other}` is not supported; supported are default, linear, llama3"));
+                inner
+                    .problems
+                    .push(format!("rotary scaling `{other}` is not supported; supported are default, linear, llama3"));
                 None
             }
         };

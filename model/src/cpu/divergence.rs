@@ -127,11 +127,7 @@ pub fn cross_entropy(logits: &mut [f32], labels: &[u32], weights: &[f32]) -> Sum
             softmax_scaled(logits, lse, weight);
             logits[label] -= weight;
             let weight = f64::from(weight);
-            Sums {
-                loss: loss * weight,
-                agreement: if arg_max == label { weight } else { 0.0 },
-                ..Sums::default()
-            }
+            Sums { loss: loss * weight, agreement: if arg_max == label { weight } else { 0.0 }, ..Sums::default() }
         })
         .collect();
     Sums::of(parts)

@@ -13,11 +13,8 @@ pub fn exp(x: f32) -> f32 {
     let clamped = x.clamp(-87.3, 88.0);
     let n = (clamped * std::f32::consts::LOG2_E + ROUND) - ROUND;
     let r = clamped - n * LN2_HIGH - n * LN2_LOW;
-    let p = 1.0
-        + r * (1.0
-            + r * (0.5
-                + r * (0.166_666_65
-                    + r * (0.041_666_57 + r * (0.008_334_52 + r * 0.001_388_73)))));
+    let p =
+        1.0 + r * (1.0 + r * (0.5 + r * (0.166_666_65 + r * (0.041_666_57 + r * (0.008_334_52 + r * 0.001_388_73)))));
     let scale = f32::from_bits((((n as i32) + 127) as u32) << 23);
     let value = p * scale;
     if x < -87.3 { 0.0 } else { value }

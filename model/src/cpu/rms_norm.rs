@@ -56,9 +56,7 @@ vectorised! {
 pub fn forward(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
     let mut out = vec![0.0; x.len()];
     let chunk = rows_per_task(weight.len()) * weight.len();
-    out.par_chunks_mut(chunk)
-        .zip(x.par_chunks(chunk))
-        .for_each(|(out, x)| forward_rows(out, x, weight, eps));
+    out.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(out, x)| forward_rows(out, x, weight, eps));
     out
 }
 

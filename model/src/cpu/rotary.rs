@@ -79,15 +79,14 @@ pub fn rotate_rows(x: &[f32], positions: &[u32], heads: usize, table: &RotaryTab
     let width = heads * head_dim;
     let mut out = vec![0.0; x.len()];
     let rows = rows_per_task(width);
-    out.par_chunks_mut(rows * width)
-        .zip(x.par_chunks(rows * width))
-        .zip(positions.par_chunks(rows))
-        .for_each(|((out, x), positions)| {
+    out.par_chunks_mut(rows * width).zip(x.par_chunks(rows * width)).zip(positions.par_chunks(rows)).for_each(
+        |((out, x), positions)| {
             for ((out, x), &position) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(positions) {
                 for (out, x) in out.chunks_exact_mut(head_dim).zip(x.chunks_exact(head_dim)) {
                     rotate(out, x, table, position as usize, direction);
                 }
             }
-        });
+        },
+    );
     out
 }

@@ -15,12 +15,7 @@ unsafe impl Sync for SharedRows<'_> {}
 impl<'a> SharedRows<'a> {
     pub(super) fn new(values: &'a mut [f32], columns: usize) -> Self {
         assert_eq!(values.len() % columns, 0, "a matrix of whole rows");
-        Self {
-            start: values.as_mut_ptr(),
-            columns,
-            rows: values.len() / columns,
-            borrowed: std::marker::PhantomData,
-        }
+        Self { start: values.as_mut_ptr(), columns, rows: values.len() / columns, borrowed: std::marker::PhantomData }
     }
 
     /// `width` values of `row` from `column` on.

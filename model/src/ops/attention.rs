@@ -95,10 +95,7 @@ impl Attention {
         let hidden: Vec<f32> = (0..span.queries.len())
             .flat_map(|i| (0..seen).map(move |j| if j > past + i { f32::NEG_INFINITY } else { 0.0 }))
             .collect();
-        let mask = Tensor::<3>::from_data(
-            TensorData::new(hidden, [1, span.queries.len(), seen]),
-            &q.device(),
-        );
+        let mask = Tensor::<3>::from_data(TensorData::new(hidden, [1, span.queries.len(), seen]), &q.device());
         queries.matmul(keys.swap_dims(1, 2)) / (self.heads.dim as f64).sqrt() + mask
     }
 
@@ -127,11 +124,8 @@ impl Attention {
         for span in self.sequences.spans() {
             let d_out = self.split(dy, span.queries.clone(), self.heads.query);
             let output = self.split(out, span.queries.clone(), self.heads.query);
-            let lse = lse
-                .clone()
-                .slice([span.queries.clone(), 0..self.heads.query])
-                .swap_dims(0, 1)
-                .unsqueeze_dim::<3>(2);
+            let lse =
+                lse.clone().slice([span.queries.clone(), 0..self.heads.query]).swap_dims(0, 1).unsqueeze_dim::<3>(2);
             let p = (self.scores(q, k, span) - lse).exp();
             let keys = self.split(k, span.keys.clone(), self.heads.key_value);
             let values = self.split(v, span.keys.clone(), self.heads.key_value);

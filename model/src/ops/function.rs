@@ -56,8 +56,7 @@ where
         let results = self.0.backward(ops.state, gradient, wanted);
         for (parent, result) in ops.parents.into_iter().zip(results) {
             if let (Some(parent), Some(result)) = (parent, result) {
-                let primitive =
-                    result.try_into_primitive::<B>().expect("a function's gradients stay on its backend");
+                let primitive = result.try_into_primitive::<B>().expect("a function's gradients stay on its backend");
                 grads.register::<B>(parent.id, primitive);
             }
         }
@@ -74,8 +73,8 @@ where
     if inputs[0].clone().try_into_primitive::<Autodiff<B>>().is_err() {
         return Err(inputs);
     }
-    let tracked = inputs
-        .map(|x| x.try_into_primitive::<Autodiff<B>>().expect("all inputs of a function share a backend"));
+    let tracked =
+        inputs.map(|x| x.try_into_primitive::<Autodiff<B>>().expect("all inputs of a function share a backend"));
     let wanted = tracked.each_ref().map(|x| x.is_tracked());
     let parts = tracked.map(|x| x.into_parts());
     let plain = parts.each_ref().map(|(x, _)| Tensor::<2>::from_primitive::<B>(x.clone()));

@@ -48,10 +48,7 @@ impl Function<2> for Linear {
 impl Function<4> for LowRankLinear {
     fn forward(&self, [x, w, a, b]: [Tensor<2>; 4], wanted: [bool; 4]) -> (Tensor<2>, Vec<Tensor<2>>) {
         let inner = sum_of_products(&[(Plain(&x), Transposed(&a), 1.0)]);
-        let out = sum_of_products(&[
-            (Plain(&x), Transposed(&w), 1.0),
-            (Plain(&inner), Transposed(&b), self.scale),
-        ]);
+        let out = sum_of_products(&[(Plain(&x), Transposed(&w), 1.0), (Plain(&inner), Transposed(&b), self.scale)]);
         let mut saved = Vec::new();
         if wanted.contains(&true) {
             saved.extend([w, a, b, inner]);

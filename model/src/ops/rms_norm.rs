@@ -33,13 +33,8 @@ impl Function<2> for RmsNorm {
         let [x, weight]: [Tensor<2>; 2] = saved.try_into().expect("forward saved two tensors");
         let [rows, columns] = x.dims();
         if let Some([x_host, w_host, dy_host]) = host([&x, &weight, &dy]) {
-            let (dx, dw) = cpu::rms_norm::backward(
-                x_host.values(),
-                w_host.values(),
-                dy_host.values(),
-                self.eps as f32,
-                wanted[1],
-            );
+            let (dx, dw) =
+                cpu::rms_norm::backward(x_host.values(), w_host.values(), dy_host.values(), self.eps as f32, wanted[1]);
             let device = x.device();
             return [
                 wanted[0].then(|| matrix(dx, rows, columns, &device)),

@@ -29,8 +29,8 @@ struct Cutting {
 /// text that is not supported.
 pub fn from_gguf(file: &GgufFile) -> Result<(Tokenizer, TokenizerSettings), Error> {
     let json = describe(file).map_err(|reason| tokenizer_error(file.path(), reason))?;
-    let tokenizer: Tokenizer =
-        serde_json::from_value(json).map_err(|error| tokenizer_error(file.path(), format!("cannot be rebuilt: {error}")))?;
+    let tokenizer: Tokenizer = serde_json::from_value(json)
+        .map_err(|error| tokenizer_error(file.path(), format!("cannot be rebuilt: {error}")))?;
     let token = |key: &str| {
         let id = file.metadata().integer(&format!("tokenizer.ggml.{key}_token_id"))?;
         tokenizer.id_to_token(u32::try_from(id).ok()?)
@@ -132,8 +132,7 @@ fn describe(file: &GgufFile) -> Result<Value, String> {
 
 /// The known ways of cutting text, as the models' own `tokenizer.json` describe them.
 fn cutting(name: &str) -> Result<Cutting, String> {
-    let byte_level =
-        |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
+    let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
     // Words and numbers as OpenAI's cl100k cuts them, with runs of at most `digits` digits.
     let cl100k = |digits: &str| {
         let pattern = format!(
@@ -155,7 +154,11 @@ fn cutting(name: &str) -> Result<Cutting, String> {
         "llama-bpe" => {
             Ok(Cutting { normalizer: Value::Null, pre_tokenizer: cl100k(r"\p{N}{1,3}"), ignore_merges: true })
         }
-        "qwen2" => Ok(Cutting { normalizer: json!({"type": "NFC"}), pre_tokenizer: cl100k(r"\p{N}"), ignore_merges: false }),
-        other => Err(format!("pre-tokenizer `{other}` is not supported; supported are gpt-2, smollm, llama-bpe, qwen2")),
+        "qwen2" => {
+            Ok(Cutting { normalizer: json!({"type": "NFC"}), pre_tokenizer: cl100k(r"\p{N}"), ignore_merges: false })
+        }
+        other => {
+            Err(format!("pre-tokenizer `{other}` is not supported; supported are gpt-2, smollm, llama-bpe, qwen2"))
+        }
     }
 }

@@ -47,11 +47,8 @@ fn is_harmless(name: &str, config: &ModelConfig) -> bool {
 /// # Errors
 /// [`Error::NotFinite`] naming every tensor concerned; errors of reading.
 pub fn check_finite(config: &ModelConfig, file: &dyn WeightFile) -> Result<(), Error> {
-    let outcomes: Result<Vec<Option<String>>, Error> = config
-        .expected_tensors()
-        .par_iter()
-        .map(|(name, _)| Ok(not_finite(name, &file.read_f32(name)?)))
-        .collect();
+    let outcomes: Result<Vec<Option<String>>, Error> =
+        config.expected_tensors().par_iter().map(|(name, _)| Ok(not_finite(name, &file.read_f32(name)?))).collect();
     let problems: Vec<String> = outcomes?.into_iter().flatten().collect();
     if problems.is_empty() { Ok(()) } else { Err(Error::NotFinite { path: file.path().to_owned(), problems }) }
 }
@@ -60,6 +57,7 @@ pub fn check_finite(config: &ModelConfig, file: &dyn WeightFile) -> Result<(), E
 ///
 /// For a loader that has the values in hand and would not read them twice.
 pub fn not_finite(name: &str, values: &[f32]) -> Option<String> {
-    let count: usize = values.par_chunks(1 << 16).map(|chunk| chunk.iter().filter(|value| !value.is_finite()).count()).sum();
+    let count: usize =
+        values.par_chunks(1 << 16).map(|chunk| chunk.iter().filter(|value| !value.is_finite()).count()).sum();
     (count > 0).then(|| format!("`{name}`: {count} of {} values", values.len()))
 }

@@ -159,7 +159,9 @@ impl Header {
         let version = cursor.u32()?;
         match version {
             2 | 3 => {}
-            _ if matches!(version.swap_bytes(), 1..=3) => return Err("it is big-endian, which is not supported".to_owned().into()),
+            _ if matches!(version.swap_bytes(), 1..=3) => {
+                return Err("it is big-endian, which is not supported".to_owned().into());
+            }
             _ => return Err(format!("GGUF version {version} is not supported; 2 and 3 are").into()),
         }
         let tensor_count = cursor.u64()?;
@@ -195,7 +197,8 @@ impl Header {
                 return Err(format!("tensor `{name}` occurs twice").into());
             }
         }
-        let mut ranges: Vec<(&Range<usize>, &str)> = entries.iter().map(|(name, entry)| (&entry.bytes, name.as_str())).collect();
+        let mut ranges: Vec<(&Range<usize>, &str)> =
+            entries.iter().map(|(name, entry)| (&entry.bytes, name.as_str())).collect();
         ranges.sort_by_key(|(range, _)| (range.start, range.end));
         for pair in ranges.windows(2) {
             if pair[1].0.start < pair[0].0.end {

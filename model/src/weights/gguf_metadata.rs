@@ -141,7 +141,11 @@ impl<'a> Cursor<'a> {
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
         if count > self.remaining() {
-            return Err(format!("it ends at byte {} where {count} bytes should follow byte {}", self.bytes.len(), self.position));
+            return Err(format!(
+                "it ends at byte {} where {count} bytes should follow byte {}",
+                self.bytes.len(),
+                self.position
+            ));
         }
         let taken = &self.bytes[self.position..self.position + count];
         self.position += count;

@@ -53,7 +53,8 @@ impl SafetensorsFiles {
         struct Index {
             weight_map: BTreeMap<String, String>,
         }
-        let malformed = |reason: String| Error::Malformed { path: path.to_owned(), format: "safetensors index", reason };
+        let malformed =
+            |reason: String| Error::Malformed { path: path.to_owned(), format: "safetensors index", reason };
         let text = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
         let index: Index = serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -76,7 +77,9 @@ impl SafetensorsFiles {
         for (name, shard) in &index.weight_map {
             match holders.get(name) {
                 None => problems.push(format!("`{name}` is in none of the files; the index says {shard}")),
-                Some(holder) if holder != shard => problems.push(format!("`{name}` is in {holder}; the index says {shard}")),
+                Some(holder) if holder != shard => {
+                    problems.push(format!("`{name}` is in {holder}; the index says {shard}"))
+                }
                 Some(_) => {}
             }
         }

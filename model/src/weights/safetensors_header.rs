@@ -62,10 +62,13 @@ impl Header {
         let pairs: Pairs = serde_json::from_slice(json).map_err(|error| format!("its header is not valid: {error}"))?;
         let mut tensors = BTreeMap::new();
         for (name, stored) in pairs.tensors {
-            let entry = stored.place(8 + length, data.len()).map_err(|reason| format!("the header lies: tensor `{name}` {reason}"))?;
+            let entry = stored
+                .place(8 + length, data.len())
+                .map_err(|reason| format!("the header lies: tensor `{name}` {reason}"))?;
             tensors.insert(name, entry);
         }
-        let mut ranges: Vec<(&Range<usize>, &str)> = tensors.iter().map(|(name, entry)| (&entry.bytes, name.as_str())).collect();
+        let mut ranges: Vec<(&Range<usize>, &str)> =
+            tensors.iter().map(|(name, entry)| (&entry.bytes, name.as_str())).collect();
         ranges.sort_by_key(|(range, _)| (range.start, range.end));
         let mut filled = 8 + length;
         for (range, name) in ranges {

@@ -106,7 +106,8 @@ impl SafetensorsWriter {
     pub fn write(&mut self, name: &str, values: &[f32]) -> Result<(), Error> {
         let expected = self.pending.pop();
         if expected.as_ref().is_none_or(|(next, count)| next != name || *count != values.len()) {
-            let problems = vec![format!("`{name}` with {} values was to be written; expected {expected:?}", values.len())];
+            let problems =
+                vec![format!("`{name}` with {} values was to be written; expected {expected:?}", values.len())];
             return Err(Error::Tensors { path: self.path.clone(), problems });
         }
         let mut bytes = Vec::with_capacity(4 << 14);

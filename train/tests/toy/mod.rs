@@ -101,7 +101,7 @@ pub fn ragged_batch(lengths: &[usize], seed: u64) -> Batch {
     let mut draw = |below: u32| (0..count).map(|_| random.bits() as u32 % below).collect::<Vec<u32>>();
     let (tokens, targets, coins) = (draw(64), draw(64), draw(4));
     let mask = coins.iter().map(|&coin| if coin == 0 { 0.0 } else { 1.0 }).collect();
-    Batch { tokens, lengths: lengths.to_vec(), targets, mask }
+    Batch { tokens, lengths: lengths.to_vec(), targets, mask, ..Batch::default() }
 }
 
 /// Training of all of a decoder's tensors on the next token.
