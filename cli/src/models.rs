@@ -63,11 +63,11 @@ impl LoadedModel {
         Ok(Fingerprint::of(&self.files.config, &*self.files.weights, &self.files.tokenizer)?)
     }
 
-    /// The model with modules active; each must have been trained on it.
+    /// The model with modules active; each must have been trained on it, unless `allow_mismatch`.
     ///
     /// # Errors
     /// A module that cannot be read or belongs to another base.
-    pub fn with_modules(&self, modules: &[WeightedModule]) -> Result<Decoder> {
+    pub fn with_modules(&self, modules: &[WeightedModule], allow_mismatch: bool) -> Result<Decoder> {
         if modules.is_empty() {
             return Ok(self.decoder.clone());
         }
@@ -77,7 +77,7 @@ impl LoadedModel {
         for module in modules {
             let adapter = peft::read(&module.path)?;
             adapter
-                .check_base(&self.files.config, &fingerprint, false)
+                .check_base(&self.files.config, &fingerprint, allow_mismatch)
                 .map_err(Error::while_doing(format!("module {}", module.path.display())))?;
             loaded.push((LoadedModule::new(&adapter, &device), module.weight));
         }

@@ -4,8 +4,9 @@ use crate::score::TokenRequest;
 use tokenizers::Tokenizer;
 
 /// Tokens of `context` and `continuation` the way lm-evaluation-harness (`_encode_pair`) splits them:
-/// spaces at the end of the context move to the continuation, both are encoded together, and the
-/// context's part is as long as its own encoding. A context with nothing left is the `start` token, which is
+/// spaces at the end of the context move to the continuation, the context is encoded alone, and the continuation
+/// is what both encoded together have beyond that many tokens (where a token spans the border, the context
+/// keeps its own spelling). A context with nothing left is the `start` token, which is
 /// then neither put before the continuation by the tokenizer nor scored where the continuation begins with it.
 ///
 /// # Errors
@@ -24,11 +25,10 @@ pub fn token_request(
         let continuation = ids.strip_prefix(&[start]).unwrap_or(&ids).to_vec();
         return Ok(TokenRequest { context: vec![start], continuation });
     }
-    let context_length = encode(kept, true)?.len();
-    let mut whole = encode(&format!("{kept}{continuation}"), true)?;
-    let continuation = whole.split_off(context_length.min(whole.len()));
-    let context = if whole.is_empty() { vec![start] } else { whole };
-    Ok(TokenRequest { context, continuation })
+    let context = encode(kept, true)?;
+    let whole = encode(&format!("{kept}{continuation}"), true)?;
+    let continuation = whole.get(context.len()..).unwrap_or_default().to_vec();
+    Ok(TokenRequest { context: if context.is_empty() { vec![start] } else { context }, continuation })
 }
 
 /// What Python's `str.rstrip` removes: Unicode's white space and the four separators of ASCII.

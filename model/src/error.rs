@@ -51,7 +51,7 @@ pub enum Error {
         problems: Vec<String>,
     },
     /// Weights contain NaN or infinity.
-    #[error("{}: weights that are NaN or infinite:{}", path.display(), bullets(problems))]
+    #[error("{}: weights that are NaN or infinite; the file is damaged or its training diverged, use another copy or an earlier checkpoint:{}", path.display(), bullets(problems))]
     NotFinite {
         /// The weight file or folder.
         path: PathBuf,
@@ -84,6 +84,14 @@ pub enum Error {
         capacity: usize,
         /// Tokens wanted.
         wanted: usize,
+    },
+    /// The model's output is not a number.
+    #[error(
+        "the model's scores are not numbers after {tokens} tokens; its weights, or a module's weight, are too large"
+    )]
+    NotANumber {
+        /// Tokens seen so far.
+        tokens: usize,
     },
     /// There is nothing to continue.
     #[error("a prompt is empty: give at least one token to continue from")]

@@ -66,6 +66,10 @@ pub fn generate(
         let last = crate::ops::host::matrix(last, active.len(), width, &decoder.embedding.device());
         let scores = values(&logits(last, decoder.head()));
         let vocabulary = scores.len() / active.len();
+        // One bad value makes its row's largest score, or the sum over the row, not a number.
+        if !scores.iter().sum::<f32>().is_finite() {
+            return Err(Error::NotANumber { tokens: cache.lengths().iter().copied().max().unwrap_or(0) });
+        }
         let drawn: Vec<(u32, Random)> = scores
             .par_chunks(vocabulary)
             .zip(&active)

@@ -108,13 +108,14 @@ pub(crate) fn load(
     if manifest.identity != identity {
         return Err(refuse("it belongs to a run with another recipe, base or data".into()));
     }
-    let file = SafetensorsFiles::open_with_limit(&newest.join(TENSORS), usize::MAX)?;
+    let damaged = |error: lore_model::Error| refuse(error.to_string());
+    let file = SafetensorsFiles::open_with_limit(&newest.join(TENSORS), usize::MAX).map_err(damaged)?;
     for (name, weights) in parameters.iter_mut() {
         let [rows, columns] = weights.dims();
         let device = weights.device();
         let read = |kind: &str| -> Result<_, Error> {
             let name = format!("{kind}.{name}");
-            let values = file.read_f32(&name)?;
+            let values = file.read_f32(&name).map_err(damaged)?;
             if values.len() != rows * columns {
                 return Err(refuse(format!("tensor {name} has {} values instead of {}", values.len(), rows * columns)));
             }

@@ -27,6 +27,9 @@ pub struct GenerateArguments {
     /// A module, a directory or source, and what it is multiplied by [weight: 1]; may be repeated
     #[arg(long = "module", value_name = "DIR[=WEIGHT]")]
     modules: Vec<ModuleArgument>,
+    /// Use modules trained on another base, or that do not say on which; shapes must fit all the same
+    #[arg(long)]
+    allow_base_mismatch: bool,
     /// Text to continue
     #[arg(long, value_name = "TEXT")]
     prompt: String,
@@ -54,6 +57,8 @@ pub struct GenerateRequest {
     pub base: PathBuf,
     /// The modules, on this machine.
     pub modules: Vec<WeightedModule>,
+    /// Whether modules of another base are accepted.
+    pub allow_base_mismatch: bool,
     /// Text to continue.
     pub prompt: String,
     /// Tokens to write at most, at least 1.
@@ -92,6 +97,7 @@ pub fn run(arguments: &GenerateArguments, session: &Session) -> Result<()> {
     let request = GenerateRequest {
         base: arguments.base.resolve(session)?,
         modules: resolve_modules(&arguments.modules, session)?,
+        allow_base_mismatch: arguments.allow_base_mismatch,
         prompt: arguments.prompt.clone(),
         max_tokens: arguments.max_tokens as usize,
         temperature: arguments.temperature,
@@ -106,7 +112,7 @@ pub fn run(arguments: &GenerateArguments, session: &Session) -> Result<()> {
 /// Loads base and modules and streams prompt and continuation to stdout.
 fn write_continuation(request: &GenerateRequest, _session: &Session) -> Result<()> {
     let model = load_model(&request.base, &request.device.device()?)?;
-    let decoder = model.with_modules(&request.modules)?;
+    let decoder = model.with_modules(&request.modules, request.allow_base_mismatch)?;
     let tokenizer = &model.files.tokenizer;
     let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
     let prompt = tokenizer.encode(request.prompt.as_str(), false).map_err(refused)?;

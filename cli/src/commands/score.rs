@@ -31,6 +31,9 @@ pub struct ScoreArguments {
     /// A module, a directory or source, and what it is multiplied by [weight: 1]; may be repeated
     #[arg(long = "module", value_name = "DIR[=WEIGHT]")]
     modules: Vec<ModuleArgument>,
+    /// Use modules trained on another base, or that do not say on which; shapes must fit all the same
+    #[arg(long)]
+    allow_base_mismatch: bool,
     /// Lines to score
     #[arg(long, value_name = "FILE.jsonl")]
     input: PathBuf,
@@ -46,6 +49,8 @@ pub struct ScoreRequest {
     pub base: PathBuf,
     /// The modules, on this machine.
     pub modules: Vec<WeightedModule>,
+    /// Whether modules of another base are accepted.
+    pub allow_base_mismatch: bool,
     /// In the order of the input.
     pub items: Vec<Item>,
     /// Where to compute.
@@ -84,6 +89,7 @@ pub fn score(arguments: &ScoreArguments, session: &Session) -> Result<()> {
     let request = ScoreRequest {
         base: arguments.base.resolve(session)?,
         modules: resolve_modules(&arguments.modules, session)?,
+        allow_base_mismatch: arguments.allow_base_mismatch,
         items: lines.iter().map(|(_, item)| item.clone()).collect(),
         device: session.device,
     };
@@ -96,7 +102,7 @@ pub fn score(arguments: &ScoreArguments, session: &Session) -> Result<()> {
 /// Scores every item as lm-evaluation-harness splits them; one score for each, in order.
 fn score_items(request: &ScoreRequest, input: &Path, session: &Session) -> Result<Vec<Scored>> {
     let model = load_model(&request.base, &request.device.device()?)?;
-    let decoder = model.with_modules(&request.modules)?;
+    let decoder = model.with_modules(&request.modules, request.allow_base_mismatch)?;
     let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
     let requests = request
         .items

@@ -145,7 +145,7 @@ fn write_report(request: &ReportRequest<'_>) -> Result<Outcome> {
         matrix: evaluation.matrix,
         routing: evaluation.routing,
         samples: evaluation.samples,
-        commands: commands(recipe),
+        commands: commands(recipe, folder),
         stages: manifests
             .values()
             .map(|m| lore_eval::report::Stage { name: m.stage.clone(), seconds: m.seconds, cached: false })
@@ -217,8 +217,9 @@ fn curve(metrics: &Value) -> Vec<CurvePoint> {
 }
 
 /// What to try next.
-fn commands(recipe: &Recipe) -> Vec<UseCommand> {
-    let run = format!("runs/{}", recipe.name);
+fn commands(recipe: &Recipe, folder: &Path) -> Vec<UseCommand> {
+    // The report's own folder is `stages/report-…` in the run's.
+    let run = folder.ancestors().nth(2).unwrap_or(folder).display();
     let mut commands = vec![UseCommand {
         purpose: "Write with the base alone".into(),
         command: format!("lore generate --base {run}/base --prompt 'The river'"),

@@ -19,6 +19,8 @@ const CHUNK: usize = 256;
 
 /// What the distribution at each position is held against.
 #[derive(Clone, Debug)]
+// There is one of these per step: its size is of no matter.
+#[allow(clippy::large_enum_variant)]
 pub enum Target {
     /// Cross-entropy against one token per row.
     Labels(Arc<Vec<u32>>),
