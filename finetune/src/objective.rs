@@ -32,7 +32,7 @@ pub struct LoraTraining {
     weights: Vec<f64>,
     seed: u64,
     initial: Parameters,
-    rehearsal: Option<Decoder>,
+    rehearsal: Option<(Decoder, f32)>,
 }
 
 impl LoraTraining {
@@ -81,13 +81,14 @@ impl LoraTraining {
 
     /// Learns the rows of all parts of the mixture but the first from `teacher`'s distribution instead of
     /// their next tokens, so that a module rehearses general English without learning its accidents
-    /// (after Li and Hoiem 2016, "Learning without Forgetting", where the teacher is the model itself).
+    /// (after Li and Hoiem 2016, "Learning without Forgetting", where the teacher is the model itself). These rows
+    /// count `weight` times: a divergence is smaller than a cross-entropy, and so is its pull.
     ///
     /// # Panics
     /// When the vocabularies differ in size.
-    pub fn with_rehearsal(mut self, teacher: Decoder) -> Self {
+    pub fn with_rehearsal(mut self, teacher: Decoder, weight: f32) -> Self {
         assert_eq!(self.base.config.vocab_size, teacher.config.vocab_size, "one vocabulary");
-        self.rehearsal = Some(teacher);
+        self.rehearsal = Some((teacher, weight));
         self
     }
 
@@ -127,18 +128,18 @@ impl Objective for LoraTraining {
             Some(_) => micro.rows_of_part.first().copied().unwrap_or(0),
             None => rows,
         };
-        let part = |range: Range<usize>, target: Target| {
-            let weights = Arc::new(micro.weights[range.clone()].to_vec());
+        let part = |range: Range<usize>, target: Target, factor: f32| {
+            let weights = Arc::new(micro.weights[range.clone()].iter().map(|weight| weight * factor).collect());
             head_loss(hidden.clone().narrow(0, range.start, range.len()), model.head(), target, weights)
         };
         let learnt = (topic_rows > 0)
-            .then(|| part(0..topic_rows, Target::Labels(Arc::new(micro.targets[..topic_rows].to_vec()))));
-        let rehearsed = self.rehearsal.as_ref().filter(|_| topic_rows < rows).map(|teacher| {
+            .then(|| part(0..topic_rows, Target::Labels(Arc::new(micro.targets[..topic_rows].to_vec())), 1.0));
+        let rehearsed = self.rehearsal.as_ref().filter(|_| topic_rows < rows).map(|(teacher, factor)| {
             let tokens = Arc::new(micro.tokens[topic_rows..].to_vec());
             let spans = micro.sequences.spans().iter().filter(|span| span.queries.start >= topic_rows);
             let lengths: Vec<usize> = spans.map(|span| span.queries.len()).collect();
             let hidden = teacher.hidden(tokens, Arc::new(Sequences::whole(&lengths)));
-            part(topic_rows..rows, Target::Teacher { hidden, head: teacher.head(), temperature: 1.0 })
+            part(topic_rows..rows, Target::Teacher { hidden, head: teacher.head(), temperature: 1.0 }, *factor)
         });
         match (learnt, rehearsed) {
             (Some((a, mut figures)), Some((b, more))) => {

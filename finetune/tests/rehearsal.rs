@@ -38,7 +38,7 @@ fn training() -> LoraTraining {
 #[test]
 fn a_fresh_module_that_rehearses_with_its_base_pays_for_topic_rows_only() {
     let base = decoder(2, 1);
-    let training = training().with_rehearsal(base.clone());
+    let training = training().with_rehearsal(base.clone(), 1.0);
     let part = micro(11);
     let (_, found) = training.loss(&training.parameters().track(), &part);
     let hidden = base.hidden(part.tokens.clone(), part.sequences.clone()).narrow(0, 0, 11);
@@ -54,7 +54,7 @@ fn a_fresh_module_that_rehearses_with_its_base_pays_for_topic_rows_only() {
 #[test]
 fn another_teacher_is_learnt_from_on_general_rows_only() {
     let other = decoder(2, 9);
-    let training = training().with_rehearsal(other.clone());
+    let training = training().with_rehearsal(other.clone(), 3.0);
     let part = micro(11);
     let (_, found) = training.loss(&training.parameters().track(), &part);
     let base = decoder(2, 1);
@@ -65,7 +65,7 @@ fn another_teacher_is_learnt_from_on_general_rows_only() {
     let known = other.hidden(part.tokens.clone(), part.sequences.clone()).narrow(0, 11, 9);
     let teacher = Target::Teacher { hidden: known, head: other.head(), temperature: 1.0 };
     let (_, general) = head_loss(hidden.narrow(0, 11, 9), base.head(), teacher, Arc::new(part.weights[11..].to_vec()));
-    assert!((found.loss - topic.loss - general.loss).abs() < 1e-6);
+    assert!((found.loss - topic.loss - 3.0 * general.loss).abs() < 1e-6);
     // With topic rows only, the teacher is not asked.
     let (_, only_topic) = training.loss(&training.parameters().track(), &micro(20));
     let (_, plain) = self::training().loss(&training.parameters().track(), &micro(20));
@@ -76,7 +76,7 @@ fn another_teacher_is_learnt_from_on_general_rows_only() {
 fn mixed_parts_stand_in_order_and_accumulation_changes_nothing() {
     let mut batch = ragged_batch(&[5, 6, 3, 8, 4, 6], 8);
     batch.parts = vec![1, 0, 1, 0, 0, 1];
-    let training = training().with_rehearsal(decoder(2, 9));
+    let training = training().with_rehearsal(decoder(2, 9), 2.0);
     let parameters = training.parameters();
     let (one, a) = gradients(&parameters, 0, &batch, 1, &training).unwrap();
     let (three, b) = gradients(&parameters, 0, &batch, 3, &training).unwrap();

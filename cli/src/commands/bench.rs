@@ -109,21 +109,32 @@ pub fn bench(arguments: &BenchArguments, session: &Session) -> Result<()> {
         Workload::Decode => ("tokens/s", work.generation(64)?),
         Workload::Score => ("items/s", work.scoring()?),
     };
+    // How the last tenth of the rounds compares with the first: 1 when long runs keep their speed.
+    let tenth = rates.len().div_ceil(10);
+    let drift = median(&rates[rates.len() - tenth..]) / median(&rates[..tenth]);
     rates.sort_by(f64::total_cmp);
     let (low, middle, high) = (rates[0], rates[rates.len() / 2], rates[rates.len() - 1]);
     let peak = peak_resident();
     let name = format!("{:?}", arguments.workload).to_lowercase();
     if arguments.json {
         let result = json!({
-            "workload": name, "unit": unit, "min": low, "median": middle, "max": high, "peak_bytes": peak,
+            "workload": name, "unit": unit, "min": low, "median": middle, "max": high, "peak_bytes": peak, "drift": drift,
             "threads": session.threads, "device": session.device.to_string(),
         });
         println!("{result}");
     } else {
         let peak = peak.map_or_else(|| "unknown".into(), |bytes| format!("{:.2} GB", bytes as f64 / 1e9));
-        println!("{name}: {middle:.1} {unit} (min {low:.1}, max {high:.1}), peak memory {peak}");
+        println!(
+            "{name}: {middle:.1} {unit} (min {low:.1}, max {high:.1}), peak memory {peak}, end against start {drift:.2}"
+        );
     }
     Ok(())
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
 
 struct Work {

@@ -171,6 +171,8 @@ pub struct ModuleConfig {
     pub replay: f64,
     /// What is learnt from that text.
     pub rehearse: Rehearse,
+    /// How many times its positions count when a distribution is learnt.
+    pub rehearse_weight: f64,
     /// The adapter.
     pub lora: LoraConfig,
     /// How it is trained.
@@ -179,7 +181,13 @@ pub struct ModuleConfig {
 
 impl Default for ModuleConfig {
     fn default() -> Self {
-        Self { replay: 0.1, rehearse: Rehearse::default(), lora: LoraConfig::default(), train: TrainConfig::default() }
+        Self {
+            replay: 0.1,
+            rehearse: Rehearse::default(),
+            rehearse_weight: 1.0,
+            lora: LoraConfig::default(),
+            train: TrainConfig::default(),
+        }
     }
 }
 

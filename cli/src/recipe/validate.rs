@@ -182,6 +182,8 @@ impl Check<'_> {
     fn module(&mut self, path: &str, module: &ModuleConfig) {
         let replay = (0.0..1.0).contains(&module.replay);
         self.that(replay, &format!("{path}.replay"), "must be at least 0 and less than 1");
+        let counted = module.rehearse_weight.is_finite() && module.rehearse_weight > 0.0;
+        self.that(counted, &format!("{path}.rehearse_weight"), "must be more than 0");
         self.lora(&format!("{path}.lora"), &module.lora);
         self.train(&format!("{path}.train"), &module.train);
     }

@@ -127,8 +127,11 @@ fn train_module(request: &ModuleRequest<'_>) -> Result<Outcome> {
         LoraTraining::new(learner, &module.lora, *seed).map_err(Error::while_doing("`lora.targets` of the recipe"))?;
     let training = match module.rehearse {
         Rehearse::Text => training,
-        Rehearse::Base => training.with_rehearsal(model.decoder.clone()),
-        Rehearse::Teacher => training.with_rehearsal(load_model(request.teacher, &session.device.device()?)?.decoder),
+        Rehearse::Base => training.with_rehearsal(model.decoder.clone(), module.rehearse_weight as f32),
+        Rehearse::Teacher => {
+            let teacher = load_model(request.teacher, &session.device.device()?)?.decoder;
+            training.with_rehearsal(teacher, module.rehearse_weight as f32)
+        }
     };
     let mut parts = vec![Part {
         name: topic.name.clone(),
