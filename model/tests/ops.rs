@@ -55,15 +55,16 @@ fn check(inputs: &[M], op: impl Fn(&[Tensor<2>]) -> Tensor<2>, oracle: impl Fn(&
     let objective = |inputs: &[M]| oracle(inputs).iter().zip(&mix.v).map(|(a, b)| a * b).sum::<f64>();
     for (which, input) in inputs.iter().enumerate() {
         let found = values(&tracked[which].grad(&gradients).expect("a tracked input has a gradient"));
-        for i in 0..input.v.len() {
+        assert_eq!(found.len(), input.v.len());
+        for (i, found) in found.into_iter().enumerate() {
             let step = 1e-5;
             let mut moved = inputs.to_vec();
             moved[which].v[i] += step;
             let up = objective(&moved);
             moved[which].v[i] -= 2.0 * step;
             let slope = (up - objective(&moved)) / (2.0 * step);
-            let error = (f64::from(found[i]) - slope).abs();
-            assert!(error <= 2e-4 * (1.0 + slope.abs()), "input {which}, value {i}: {} against {slope}", found[i]);
+            let error = (f64::from(found) - slope).abs();
+            assert!(error <= 2e-4 * (1.0 + slope.abs()), "input {which}, value {i}: {found} against {slope}");
         }
     }
     // With nothing tracked the same numbers come out.
