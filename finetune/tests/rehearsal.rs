@@ -2,7 +2,6 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../../train/tests/toy/mod.rs"]
-#[allow(dead_code)]
 mod toy;
 
 use lore_finetune::{LoraConfig, LoraTraining};
