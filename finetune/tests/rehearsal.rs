@@ -43,7 +43,8 @@ fn a_fresh_module_that_rehearses_with_its_base_pays_for_topic_rows_only() {
     let hidden = base.hidden(part.tokens.clone(), part.sequences.clone()).narrow(0, 0, 11);
     let labels = Target::Labels(Arc::new(part.targets[..11].to_vec()));
     let (_, expected) = head_loss(hidden, base.head(), labels, Arc::new(part.weights[..11].to_vec()));
-    assert!((found.loss - expected.loss).abs() < 1e-9, "{} against {}", found.loss, expected.loss);
+    // Divergences of equal distributions are sums of single-precision terms: they round to about 1e-8, not to zero.
+    assert!((found.loss - expected.loss).abs() < 1e-7, "{} against {}", found.loss, expected.loss);
     assert!(found.target_entropy > 0.0);
     // Without rehearsal the general rows are paid for too.
     let (_, plain) = self::training().loss(&training.parameters().track(), &part);
