@@ -9,6 +9,13 @@ pub fn peak_resident() -> Option<u64> {
     field(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }
 
+/// Forgets the peak so far, so that [`peak_resident`] is that of what follows. Where the system does not offer it
+/// the peak stays that of the whole process.
+pub fn reset_peak() {
+    // Linux: proc_pid_clear_refs(5), value 5. Nothing depends on it but a figure.
+    let _ = fs::write("/proc/self/clear_refs", "5");
+}
+
 /// The machine, for the report.
 pub fn machine(device: &str) -> Machine {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

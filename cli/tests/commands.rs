@@ -42,7 +42,7 @@ fn snapshot(name: &str, arguments: &[&str], files: &[(&str, &str)]) {
 #[test]
 fn help() {
     snapshot("help", &["--help"], &[]);
-    for command in ["run", "fetch", "generate", "score", "convert", "doctor"] {
+    for command in ["run", "fetch", "generate", "score", "convert", "trim", "doctor", "bench"] {
         snapshot(&format!("help_{command}"), &[command, "--help"], &[]);
     }
 }

@@ -1,14 +1,15 @@
 //! A small base distilled from a large teacher.
 //!
 //! The student starts as the teacher without a middle stretch of its blocks ([`initialise`]), learns the
-//! teacher's whole distribution over the next token ([`Distillation`], forward KL), on general English
-//! that the teacher wrote itself ([`general`]).
+//! teacher's whole distribution over the next token ([`Distillation`]: forward KL or another divergence, live or from
+//! a [`cache`] of drawn tokens), on general English that the teacher wrote itself ([`general`]).
 
+pub mod cache;
 pub mod config;
 pub mod general;
 mod initialise;
 mod objective;
 
-pub use config::Depth;
-pub use initialise::{Error as InitialiseError, student_from_teacher};
-pub use objective::Distillation;
+pub use config::{Depth, DepthChoice, DistilConfig, Loss, TeacherSource};
+pub use initialise::{Error as InitialiseError, measured_depth, student_from_teacher};
+pub use objective::{Distillation, NextToken};

@@ -4,7 +4,7 @@
 #[path = "../../train/tests/toy/mod.rs"]
 mod toy;
 
-use lore_distill::{Depth, student_from_teacher};
+use lore_distill::{Depth, measured_depth, student_from_teacher};
 use lore_model::Decoder;
 use lore_model::ops::host::values;
 use toy::{batch_logits, decoder, decoder_bits, ragged_batch};
@@ -64,4 +64,31 @@ fn depths_that_do_not_fit_are_refused() {
         let asked = format!("first {first} and the last {last} blocks of a teacher with 6");
         assert!(error.contains(&asked), "{error}");
     }
+}
+
+#[test]
+fn the_measured_depth_is_the_best_of_all() {
+    let teacher = decoder(6, 1);
+    let batches = [ragged_batch(&[9, 1, 20], 3), ragged_batch(&[30], 4)];
+    let mut tried = Vec::new();
+    let (depth, loss) = measured_depth(&teacher, 3, &batches, |depth, loss| tried.push((depth.clone(), loss))).unwrap();
+    let all: Vec<_> = tried.iter().map(|(depth, _)| (depth.first, depth.last)).collect();
+    assert_eq!(all, [(3, 0), (2, 1), (1, 2), (0, 3)]);
+    let least = tried.iter().map(|(_, loss)| *loss).fold(f64::INFINITY, f64::min);
+    assert_eq!(loss, least);
+    assert!(tried.contains(&(depth.clone(), loss)));
+    // The loss is the mean over positions with a next token, straight from the logits.
+    let student = student_from_teacher(&teacher, &depth).unwrap();
+    let (mut sum, mut count) = (0.0, 0.0);
+    for batch in &batches {
+        for (row, logits) in batch_logits(&student, batch).chunks_exact(64).enumerate() {
+            if batch.mask[row] > 0.0 {
+                let total: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
+                sum += total.ln() - f64::from(logits[batch.targets[row] as usize]);
+                count += 1.0;
+            }
+        }
+    }
+    assert!((loss - sum / count).abs() < 1e-5, "{loss} against {}", sum / count);
+    assert!(measured_depth(&teacher, 7, &batches, |_, _| ()).is_err());
 }

@@ -7,7 +7,7 @@ mod toy;
 use std::collections::BTreeSet;
 
 use lore_datasets::progress::Silent;
-use lore_distill::{Depth, Distillation, student_from_teacher};
+use lore_distill::{Depth, DistilConfig, Distillation, NextToken, student_from_teacher};
 use lore_model::ops::host::values;
 use lore_train::{Objective, Run, TrainConfig, gradients, train};
 use toy::{batch_logits, decoder, decoder_bits, ragged_batch};
@@ -135,4 +135,49 @@ fn another_vocabulary_is_a_broken_contract() {
     let mut student = teacher.clone();
     student.config.vocab_size = 63;
     let _refused = Distillation::new(student, teacher, 1.0);
+}
+
+#[test]
+fn a_share_of_labels_is_mixed_in() {
+    let teacher = decoder(4, 2);
+    let student = student_from_teacher(&teacher, &Depth { first: 1, last: 1 }).unwrap();
+    let batch = ragged_batch(&[13, 6], 7);
+    let with = |labels: f64| {
+        let config = DistilConfig { labels, ..DistilConfig::default() };
+        let objective = Distillation::live(student.clone(), teacher.clone(), &config, 0);
+        gradients(&objective.parameters(), 0, &batch, 1, &objective).unwrap()
+    };
+    let of_labels = NextToken(student.clone());
+    let (_, plain) = gradients(&with_parameters(&student), 0, &batch, 1, &of_labels).unwrap();
+    let (_, all_labels) = with(1.0);
+    assert!((all_labels.loss - plain.loss).abs() < 1e-6 * plain.loss);
+    // Only positions with a target count once labels are mixed in.
+    let (_, quarter) = with(0.25);
+    let (_, half) = with(0.5);
+    let slope = (half.loss - quarter.loss) / 0.25;
+    let divergence = quarter.loss - 0.25 * slope;
+    assert!((divergence + slope - plain.loss).abs() < 1e-5 * plain.loss, "the loss is linear in the share");
+    assert!(divergence > 0.0);
+}
+
+fn with_parameters(decoder: &lore_model::Decoder) -> lore_train::Parameters {
+    lore_train::Parameters::new(decoder.parameters())
+}
+
+#[test]
+fn a_student_that_writes_its_own_texts_learns_from_those() {
+    let teacher = decoder(4, 2);
+    let student = student_from_teacher(&teacher, &Depth { first: 1, last: 1 }).unwrap();
+    let batch = ragged_batch(&[13, 1, 6], 7);
+    let with = |on_policy: f64, seed: u64, step: u64| {
+        let config = DistilConfig { on_policy, ..DistilConfig::default() };
+        let objective = Distillation::live(student.clone(), teacher.clone(), &config, seed);
+        gradients(&objective.parameters(), step, &batch, 1, &objective).unwrap().1.loss
+    };
+    let given = with(0.0, 1, 0);
+    assert_ne!(with(1.0, 1, 0), given, "other texts");
+    assert_eq!(with(1.0, 1, 0), with(1.0, 1, 0), "the same for the same seed and step");
+    assert_ne!(with(1.0, 1, 0), with(1.0, 2, 0));
+    let own = (0..400).filter(|&step| with(0.3, 1, step) != given).count();
+    assert!((80..160).contains(&own), "{own} of 400 steps, three in ten expected");
 }

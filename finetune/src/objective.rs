@@ -3,7 +3,7 @@
 use crate::LoraConfig;
 use burn::tensor::Tensor;
 use lore_model::Decoder;
-use lore_model::ops::head::{Target, head_loss};
+use lore_model::ops::head::{Divergence, Target, head_loss};
 use lore_model::ops::host::matrix;
 use lore_model::ops::sequences::Sequences;
 use lore_model::projection::LowRank;
@@ -139,7 +139,11 @@ impl Objective for LoraTraining {
             let spans = micro.sequences.spans().iter().filter(|span| span.queries.start >= topic_rows);
             let lengths: Vec<usize> = spans.map(|span| span.queries.len()).collect();
             let hidden = teacher.hidden(tokens, Arc::new(Sequences::whole(&lengths)));
-            part(topic_rows..rows, Target::Teacher { hidden, head: teacher.head(), temperature: 1.0 }, *factor)
+            part(
+                topic_rows..rows,
+                Target::Teacher { hidden, head: teacher.head(), temperature: 1.0, divergence: Divergence::ForwardKl },
+                *factor,
+            )
         });
         match (learnt, rehearsed) {
             (Some((a, mut figures)), Some((b, more))) => {

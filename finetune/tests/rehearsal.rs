@@ -5,7 +5,7 @@
 mod toy;
 
 use lore_finetune::{LoraConfig, LoraTraining};
-use lore_model::ops::head::{Target, head_loss};
+use lore_model::ops::head::{Divergence, Target, head_loss};
 use lore_model::ops::sequences::Sequences;
 use lore_train::{Micro, Objective, gradients};
 use std::sync::Arc;
@@ -27,6 +27,7 @@ fn micro(topic_rows: usize) -> Micro {
         targets: Arc::new(batch.targets),
         weights: Arc::new(vec![1.0 / rows as f32; rows]),
         rows_of_part,
+        batch_rows: Arc::new((0..rows).collect()),
     }
 }
 
@@ -63,7 +64,8 @@ fn another_teacher_is_learnt_from_on_general_rows_only() {
     let (_, topic) =
         head_loss(hidden.clone().narrow(0, 0, 11), base.head(), labels, Arc::new(part.weights[..11].to_vec()));
     let known = other.hidden(part.tokens.clone(), part.sequences.clone()).narrow(0, 11, 9);
-    let teacher = Target::Teacher { hidden: known, head: other.head(), temperature: 1.0 };
+    let teacher =
+        Target::Teacher { hidden: known, head: other.head(), temperature: 1.0, divergence: Divergence::ForwardKl };
     let (_, general) = head_loss(hidden.narrow(0, 11, 9), base.head(), teacher, Arc::new(part.weights[11..].to_vec()));
     assert!((found.loss - topic.loss - 3.0 * general.loss).abs() < 1e-6);
     // With topic rows only, the teacher is not asked.

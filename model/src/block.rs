@@ -1,7 +1,9 @@
 //! One decoder block: attention and gated feed-forward, each on the normalised residual stream.
 
+use crate::config::ModelConfig;
 use crate::ops::rms_norm::rms_norm;
 use crate::ops::rotary::rotary;
+use crate::ops::sequences::Sequences;
 use crate::ops::swiglu::swiglu;
 use crate::projection::{LowRank, Projection};
 use crate::{cpu::attention::Heads, cpu::rotary::RotaryTable};
@@ -42,7 +44,41 @@ pub(crate) struct BlockContext {
     pub(crate) table: Arc<RotaryTable>,
 }
 
+impl BlockContext {
+    pub(crate) fn new(config: &ModelConfig, sequences: &Sequences, table: Arc<RotaryTable>) -> Self {
+        let heads =
+            Heads { query: config.num_attention_heads, key_value: config.num_key_value_heads, dim: config.head_dim };
+        Self { eps: config.rms_norm_eps, heads, positions: Arc::new(sequences.positions().to_vec()), table }
+    }
+}
+
 impl Block {
+    /// A block of tensors taken by their names inside it, such as `self_attn.q_proj.weight`.
+    pub(crate) fn assemble(config: &ModelConfig, mut take: impl FnMut(&str) -> Tensor<2>) -> Self {
+        let bias = config.attention_bias;
+        let mut projection = |name: &str, bias: bool| Projection {
+            weight: take(&format!("{name}.weight")),
+            bias: bias.then(|| take(&format!("{name}.bias"))),
+            update: None,
+        };
+        let (q_proj, k_proj) = (projection("self_attn.q_proj", bias), projection("self_attn.k_proj", bias));
+        let (v_proj, o_proj) = (projection("self_attn.v_proj", bias), projection("self_attn.o_proj", false));
+        let (gate_proj, up_proj) = (projection("mlp.gate_proj", false), projection("mlp.up_proj", false));
+        let down_proj = projection("mlp.down_proj", false);
+        Self {
+            input_norm: take("input_layernorm.weight"),
+            post_attention_norm: take("post_attention_layernorm.weight"),
+            head_norms: config.qk_norm.then(|| (take("self_attn.q_norm.weight"), take("self_attn.k_norm.weight"))),
+            q_proj,
+            k_proj,
+            v_proj,
+            o_proj,
+            gate_proj,
+            up_proj,
+            down_proj,
+        }
+    }
+
     /// The block's output for `x: [rows, hidden]`; `attend` gets rotated queries, rotated keys and
     /// values of the new rows.
     pub(crate) fn forward(

@@ -3,7 +3,6 @@
 use crate::block::{Block, BlockContext};
 use crate::cache::KvCache;
 use crate::config::ModelConfig;
-use crate::cpu::attention::Heads;
 use crate::cpu::rotary::RotaryTable;
 use crate::error::Error;
 use crate::ops::attention::attention;
@@ -12,7 +11,7 @@ use crate::ops::host::matrix;
 use crate::ops::recompute::recomputed;
 use crate::ops::rms_norm::rms_norm;
 use crate::ops::sequences::Sequences;
-use crate::projection::{LowRank, Projection};
+use crate::projection::LowRank;
 use crate::rope::frequencies;
 use crate::weights::WeightFile;
 use crate::weights::check::{check_tensors, not_finite as not_finite_values};
@@ -70,49 +69,17 @@ impl Decoder {
     ) -> Result<Self, Error> {
         let mut tensors = BTreeMap::new();
         for (name, shape) in config.expected_tensors() {
-            let shape = match shape[..] {
-                [columns] => [1, columns],
-                [rows, columns] => [rows, columns],
-                _ => unreachable!("a decoder has vectors and matrices only"),
-            };
-            let tensor = get(&name, shape)?;
+            let tensor = get(&name, matrix_shape(&shape))?;
             tensors.insert(name, tensor);
         }
         let mut take = |name: &str| tensors.remove(name).expect("every expected tensor was collected");
         let embedding = take("model.embed_tokens.weight");
         let blocks = (0..config.num_hidden_layers)
-            .map(|layer| {
-                let mut take = |name: &str| take(&format!("model.layers.{layer}.{name}"));
-                let mut projection = |name: &str, bias: bool| Projection {
-                    weight: take(&format!("{name}.weight")),
-                    bias: bias.then(|| take(&format!("{name}.bias"))),
-                    update: None,
-                };
-                let bias = config.attention_bias;
-                let (q_proj, k_proj) = (projection("self_attn.q_proj", bias), projection("self_attn.k_proj", bias));
-                let (v_proj, o_proj) = (projection("self_attn.v_proj", bias), projection("self_attn.o_proj", false));
-                let (gate_proj, up_proj) = (projection("mlp.gate_proj", false), projection("mlp.up_proj", false));
-                let down_proj = projection("mlp.down_proj", false);
-                Block {
-                    input_norm: take("input_layernorm.weight"),
-                    post_attention_norm: take("post_attention_layernorm.weight"),
-                    head_norms: config
-                        .qk_norm
-                        .then(|| (take("self_attn.q_norm.weight"), take("self_attn.k_norm.weight"))),
-                    q_proj,
-                    k_proj,
-                    v_proj,
-                    o_proj,
-                    gate_proj,
-                    up_proj,
-                    down_proj,
-                }
-            })
+            .map(|layer| Block::assemble(config, |name| take(&format!("model.layers.{layer}.{name}"))))
             .collect();
         let norm = take("model.norm.weight");
         let lm_head = (!config.tie_word_embeddings).then(|| take("lm_head.weight"));
-        let positions = config.max_position_embeddings.min(MAX_POSITIONS);
-        let table = Arc::new(RotaryTable::new(&frequencies(config), positions));
+        let table = Arc::new(rotary_table(config));
         Ok(Self { config: config.clone(), embedding, blocks, norm, lm_head, recompute: false, table })
     }
 
@@ -246,19 +213,27 @@ impl Decoder {
     }
 
     fn context(&self, sequences: &Sequences) -> BlockContext {
-        let heads = Heads {
-            query: self.config.num_attention_heads,
-            key_value: self.config.num_key_value_heads,
-            dim: self.config.head_dim,
-        };
-        let positions = Arc::new(sequences.positions().to_vec());
-        BlockContext { eps: self.config.rms_norm_eps, heads, positions, table: self.table.clone() }
+        BlockContext::new(&self.config, sequences, self.table.clone())
     }
 
     fn embed(&self, tokens: Arc<Vec<u32>>, sequences: &Sequences) -> Tensor<2> {
         assert_eq!(tokens.len(), sequences.rows(), "one token per row");
         assert!(sequences.longest() <= self.max_positions(), "sequence longer than the model's positions");
         embedding(self.embedding.clone(), tokens)
+    }
+}
+
+/// The angles of every position that `config` allows.
+pub(crate) fn rotary_table(config: &ModelConfig) -> RotaryTable {
+    RotaryTable::new(&frequencies(config), config.max_position_embeddings.min(MAX_POSITIONS))
+}
+
+/// Vectors are matrices of one row.
+pub(crate) fn matrix_shape(shape: &[usize]) -> [usize; 2] {
+    match *shape {
+        [columns] => [1, columns],
+        [rows, columns] => [rows, columns],
+        _ => unreachable!("a decoder has vectors and matrices only"),
     }
 }
 

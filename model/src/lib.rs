@@ -24,6 +24,7 @@ pub mod ops;
 pub mod projection;
 pub mod rope;
 pub mod sampling;
+pub mod streamed;
 
 pub use decoder::Decoder;
 

@@ -1,8 +1,10 @@
 //! Tokenizers: read from `tokenizer.json`, rebuilt from GGUF metadata, and written beside a model.
 
 mod gguf;
+mod trim;
 
 pub use gguf::from_gguf;
+pub use trim::{TrimError, Trimmed, trim};
 
 use std::path::Path;
 

@@ -6,7 +6,7 @@
 lora: PEFT, rank 16 on all seven projections. full: every weight. distil: a teacher under no_grad, a student of half as
 many blocks, every weight trained, forward KL over the vocabulary from both models' logits. bf16 is autocast, weights
 stay f32. Prints a JSON line per step and one at the end with the median and the peak of resident memory. The Rust
-counterpart of lora and full is train/examples/step.rs. Needs: pip install torch transformers peft.
+counterpart is `lore bench`. Needs: pip install torch transformers peft.
 """
 
 import argparse

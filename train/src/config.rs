@@ -1,5 +1,6 @@
 //! What a training run is told: length, batch, optimiser and schedule.
 
+use lore_model::ops::precision::Precision;
 use serde::{Deserialize, Serialize};
 
 /// Settings of one training run, shared by distillation and fine-tuning.
@@ -34,6 +35,8 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     /// Compute each block's inside again in the backward pass instead of keeping it: slower, in less memory.
     pub recompute: bool,
+    /// What the factors of large matrix products are rounded to.
+    pub precision: Precision,
 }
 
 impl Default for TrainConfig {
@@ -53,6 +56,7 @@ impl Default for TrainConfig {
             clip_norm: Some(1.0),
             checkpoint_every: 20,
             recompute: false,
+            precision: Precision::F32,
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Micro {
     pub weights: Arc<Vec<f32>>,
     /// How many rows come from each part of the mixture: the rows of part 0 come first, then those of part 1.
     pub rows_of_part: Vec<usize>,
+    /// Which row of the step's batch each row is.
+    pub batch_rows: Arc<Vec<usize>>,
 }
 
 /// Figures of a part beside its loss: weighted sums that add up to means over the batch.
@@ -95,8 +97,8 @@ pub fn train(
         let start = Instant::now();
         let step = position.step;
         let batch = mixture.batch(step);
-        let (gradients, figures) =
-            gradients(&parameters, step, &batch, config.accumulate, objective).ok_or(Error::EmptyBatch { step })?;
+        let work = || gradients(&parameters, step, &batch, config.accumulate, objective);
+        let (gradients, figures) = config.precision.during(work).ok_or(Error::EmptyBatch { step })?;
         let norm = global_norm(gradients.values());
         if !(figures.loss.is_finite() && norm.is_finite()) {
             let learning_rate = config.learning_rate;
@@ -208,6 +210,7 @@ fn split(step: u64, batch: &Batch, weights: &[f32], count: usize) -> Vec<Micro> 
             targets: Arc::new(pick(&batch.targets)),
             weights: Arc::new(now.iter().flat_map(|(_, range)| weights[range.clone()].iter().copied()).collect()),
             rows_of_part,
+            batch_rows: Arc::new(now.iter().flat_map(|(_, range)| range.clone()).collect()),
         });
     }
     micros

@@ -1,26 +1,33 @@
 //! `lore bench`: how fast this machine trains, scores and writes.
 
+mod profile_table;
+
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use lore_datasets::batches::Batch;
-use lore_distill::{Depth, Distillation, student_from_teacher};
+use lore_distill::{Depth, Distillation, NextToken, student_from_teacher};
 use lore_eval::score::{TokenRequest, score};
 use lore_finetune::{LoraConfig, LoraTraining};
 use lore_model::Decoder;
 use lore_model::config::{Architecture, ModelConfig};
 use lore_model::generate::{Generation, generate};
-use lore_model::ops::head::{Target, head_loss};
 use lore_model::ops::host::matrix;
+use lore_model::ops::precision::Precision;
+use lore_model::ops::profile;
 use lore_model::sampling::{Random, Sampling};
 use lore_train::adamw::AdamW;
-use lore_train::{Figures, Micro, Objective, Parameters, Tracked, TrainConfig, gradients};
+use lore_train::{Objective, Parameters, TrainConfig, gradients};
 use serde_json::json;
+
+use profile_table::{ProfileLine, print_profile, profile_lines};
 
 use crate::error::{Error, Result};
 use crate::memory::peak_resident;
+use crate::plan::memory::{self, Taught};
 use crate::session::Session;
 
 /// Measure training steps, scoring and generation on this machine
@@ -30,6 +37,7 @@ use crate::session::Session;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   lore bench lora
+  lore bench lora --profile
   lore bench distil --sequences 8 --rounds 10 --json
   scripts/bench --peer python3")]
 pub struct BenchArguments {
@@ -51,9 +59,24 @@ pub struct BenchArguments {
     /// Compute blocks again in the backward pass instead of keeping them
     #[arg(long)]
     recompute: bool,
+    /// What the factors of large matrix products are rounded to
+    #[arg(long, value_enum, default_value_t = BenchPrecision::F32)]
+    precision: BenchPrecision,
+    /// Show where the time goes, by operation
+    #[arg(long)]
+    profile: bool,
     /// Print one JSON object instead of a line for people
     #[arg(long)]
     json: bool,
+}
+
+/// Precision of large matrix products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum BenchPrecision {
+    /// Not rounded
+    F32,
+    /// To bfloat16, where the processor multiplies that faster
+    Bf16,
 }
 
 /// What can be measured.
@@ -86,15 +109,26 @@ pub fn bench(arguments: &BenchArguments, session: &Session) -> Result<()> {
         length: arguments.length.into(),
         sequences: arguments.sequences.into(),
         rounds: arguments.rounds.into(),
+        profile: arguments.profile,
     };
-    let (unit, mut rates) = match arguments.workload {
+    let precision = match arguments.precision {
+        BenchPrecision::F32 => Precision::F32,
+        BenchPrecision::Bf16 => Precision::Bf16,
+    };
+    let (unit, measured) = precision.during(|| measure(arguments, &work))?;
+    report(arguments, session, &work, unit, measured);
+    Ok(())
+}
+
+fn measure(arguments: &BenchArguments, work: &Work) -> Result<(&'static str, Measured)> {
+    Ok(match arguments.workload {
         Workload::Lora => {
             let training = LoraTraining::new(work.decoder.clone(), &LoraConfig::default(), 1)
                 .map_err(Error::while_doing("making the module"))?;
             ("tokens/s", work.steps(training.parameters(), &training))
         }
         Workload::Full => {
-            let objective = EveryWeight(work.decoder.clone());
+            let objective = NextToken(work.decoder.clone());
             ("tokens/s", work.steps(Parameters::new(work.decoder.parameters()), &objective))
         }
         Workload::Distil => {
@@ -108,7 +142,12 @@ pub fn bench(arguments: &BenchArguments, session: &Session) -> Result<()> {
         Workload::Prefill => ("tokens/s", work.generation(1)?),
         Workload::Decode => ("tokens/s", work.generation(64)?),
         Workload::Score => ("items/s", work.scoring()?),
-    };
+    })
+}
+
+fn report(arguments: &BenchArguments, session: &Session, work: &Work, unit: &str, measured: Measured) {
+    let mut rates = measured.rates;
+    let estimate = estimated_memory(arguments, &work.decoder);
     // How the last tenth of the rounds compares with the first: 1 when long runs keep their speed.
     let tenth = rates.len().div_ceil(10);
     let drift = median(&rates[rates.len() - tenth..]) / median(&rates[..tenth]);
@@ -117,18 +156,43 @@ pub fn bench(arguments: &BenchArguments, session: &Session) -> Result<()> {
     let peak = peak_resident();
     let name = format!("{:?}", arguments.workload).to_lowercase();
     if arguments.json {
+        let profile: BTreeMap<_, _> = measured.profile.iter().map(|line| (line.name, line.milliseconds())).collect();
         let result = json!({
-            "workload": name, "unit": unit, "min": low, "median": middle, "max": high, "peak_bytes": peak, "drift": drift,
-            "threads": session.threads, "device": session.device.to_string(),
+            "workload": name, "unit": unit, "min": low, "median": middle, "max": high, "peak_bytes": peak,
+            "estimated_bytes": estimate, "drift": drift, "threads": session.threads,
+            "device": session.device.to_string(), "milliseconds_by_operation": profile,
         });
         println!("{result}");
     } else {
         let peak = peak.map_or_else(|| "unknown".into(), |bytes| format!("{:.2} GB", bytes as f64 / 1e9));
+        let peak = estimate.map_or(peak.clone(), |bytes| format!("{peak} (estimated {:.2} GB)", bytes as f64 / 1e9));
         println!(
             "{name}: {middle:.1} {unit} (min {low:.1}, max {high:.1}), peak memory {peak}, end against start {drift:.2}"
         );
+        if arguments.profile {
+            print_profile(&measured.profile);
+        }
     }
-    Ok(())
+}
+
+/// What `lore run --plan` would say of a training step like this.
+fn estimated_memory(arguments: &BenchArguments, decoder: &Decoder) -> Option<u64> {
+    let train = TrainConfig {
+        batch_sequences: arguments.sequences.into(),
+        sequence_length: arguments.length.into(),
+        recompute: arguments.recompute,
+        ..TrainConfig::default()
+    };
+    match arguments.workload {
+        Workload::Lora => Some(memory::of_module_step(&decoder.config, &LoraConfig::default(), &train, Taught::Labels)),
+        Workload::Full => Some(memory::of_whole_step(&decoder.config, &train, Taught::Labels)),
+        Workload::Distil => {
+            let student =
+                ModelConfig { num_hidden_layers: usize::from(arguments.layers).div_ceil(2), ..decoder.config.clone() };
+            Some(memory::of_whole_step(&student, &train, Taught::By(&decoder.config)))
+        }
+        Workload::Prefill | Workload::Decode | Workload::Score => None,
+    }
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -143,6 +207,13 @@ struct Work {
     length: usize,
     sequences: usize,
     rounds: usize,
+    profile: bool,
+}
+
+/// Units per second of each counted round, and where the time of all of them went if that was asked for.
+struct Measured {
+    rates: Vec<f64>,
+    profile: Vec<ProfileLine>,
 }
 
 impl Work {
@@ -152,7 +223,7 @@ impl Work {
     }
 
     /// Whole training steps, the optimiser's update included.
-    fn steps(&self, mut parameters: Parameters, objective: &dyn Objective) -> Vec<f64> {
+    fn steps(&self, mut parameters: Parameters, objective: &dyn Objective) -> Measured {
         let batch = Batch {
             tokens: self.tokens(1, self.rows),
             lengths: vec![self.length; self.sequences],
@@ -168,7 +239,7 @@ impl Work {
         })
     }
 
-    fn generation(&self, new: usize) -> Result<Vec<f64>> {
+    fn generation(&self, new: usize) -> Result<Measured> {
         let prompts: Vec<Vec<u32>> = (0..self.sequences).map(|i| self.tokens(i as u64, self.length)).collect();
         let how = |max_tokens| Generation { max_tokens, sampling: Sampling::greedy(), seed: 0, stop: Vec::new() };
         if new == 1 {
@@ -177,25 +248,32 @@ impl Work {
             }));
         }
         // Only the time after the first token counts, which follows the reading of the prompts.
-        let mut rates = Vec::new();
-        for _ in 0..self.rounds {
+        let (mut rates, mut whole) = (Vec::new(), Duration::ZERO);
+        let mut costs = BTreeMap::new();
+        for round in 0..self.rounds {
             let (mut began, mut drawn) = (None, 0usize);
             generate(&self.decoder, &prompts, &how(new), |_, _| {
                 drawn += 1;
                 if drawn == self.sequences {
                     began = Some(Instant::now());
+                    if self.profile && round + 1 == self.rounds {
+                        profile::start();
+                    }
                 }
                 ControlFlow::Continue(())
             })?;
             if let Some(began) = began {
-                rates.push((drawn - self.sequences) as f64 / began.elapsed().as_secs_f64());
+                whole = began.elapsed();
+                rates.push((drawn - self.sequences) as f64 / whole.as_secs_f64());
             }
+            costs = profile::stop();
         }
-        Ok(rates)
+        let profile = if self.profile { profile_lines(&costs, 1.0, whole) } else { Vec::new() };
+        Ok(Measured { rates, profile })
     }
 
     /// 200 items: a context of 60 tokens and four continuations of 8.
-    fn scoring(&self) -> Result<Vec<f64>> {
+    fn scoring(&self) -> Result<Measured> {
         let requests: Vec<TokenRequest> = (0..200)
             .flat_map(|item| {
                 let context = self.tokens(item, 60);
@@ -209,28 +287,23 @@ impl Work {
         }))
     }
 
-    /// Units per second of each repetition but the first.
-    fn timed(&self, units: usize, mut work: impl FnMut()) -> Vec<f64> {
-        let mut rates = Vec::new();
-        for round in 0..self.rounds {
+    /// Measures each repetition but the first.
+    fn timed(&self, units: usize, mut work: impl FnMut()) -> Measured {
+        work();
+        if self.profile {
+            profile::start();
+        }
+        let (mut rates, mut whole) = (Vec::new(), Duration::ZERO);
+        for _ in 1..self.rounds {
             let began = Instant::now();
             work();
-            if round > 0 {
-                rates.push(units as f64 / began.elapsed().as_secs_f64());
-            }
+            let elapsed = began.elapsed();
+            whole += elapsed;
+            rates.push(units as f64 / elapsed.as_secs_f64());
         }
-        rates
-    }
-}
-
-/// Cross-entropy with every weight trained.
-struct EveryWeight(Decoder);
-
-impl Objective for EveryWeight {
-    fn loss(&self, parameters: &Tracked, micro: &Micro) -> (burn::tensor::Tensor<2>, Figures) {
-        let decoder = self.0.with_parameters(|name, tensor| parameters.get(name).unwrap_or(tensor));
-        let hidden = decoder.hidden(micro.tokens.clone(), micro.sequences.clone());
-        head_loss(hidden, decoder.head(), Target::Labels(micro.targets.clone()), micro.weights.clone())
+        let profile =
+            if self.profile { profile_lines(&profile::stop(), (self.rounds - 1) as f64, whole) } else { Vec::new() };
+        Measured { rates, profile }
     }
 }
 

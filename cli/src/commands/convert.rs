@@ -1,6 +1,6 @@
 //! `lore convert`: a model to a Hugging Face repository.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lore_model::files::ModelFiles;
 use lore_model::save::{Repository, SHARD_BYTES, save_repository};
@@ -55,18 +55,26 @@ pub struct ConvertRequest {
 /// When the output is not empty, or the model cannot be fetched, read or written.
 pub fn convert(arguments: &ConvertArguments, session: &Session) -> Result<()> {
     let output = arguments.out.clone();
-    let free = match std::fs::read_dir(&output) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(_) => !output.exists(),
-    };
-    if !free {
-        let message = format!("--out {}: already exists and is not an empty directory", output.display());
-        return Err(Error::Usage(message));
-    }
+    free_output(&output)?;
     let source = arguments.source.resolve(session)?;
     write_repository(&ConvertRequest { source, output: output.clone(), dtype: arguments.dtype }, session)?;
     println!("{}", output.display());
     Ok(())
+}
+
+/// Refuses to write where something is.
+///
+/// # Errors
+/// A path that is neither free nor an empty directory.
+pub fn free_output(output: &Path) -> Result<()> {
+    let free = match std::fs::read_dir(output) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(_) => !output.exists(),
+    };
+    if free {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("--out {}: already exists and is not an empty directory", output.display())))
 }
 
 /// Opens the model, checks it, and writes it as a Hugging Face repository, whole or not at all.

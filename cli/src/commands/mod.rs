@@ -7,3 +7,4 @@ pub mod fetch;
 pub mod generate;
 pub mod run;
 pub mod score;
+pub mod trim;

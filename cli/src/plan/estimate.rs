@@ -1,10 +1,12 @@
 //! What stages will cost, from shapes alone.
 
+use lore_distill::TeacherSource;
 use lore_finetune::LoraConfig;
 use lore_model::config::ModelConfig;
 use lore_train::TrainConfig;
 
-use crate::recipe::{Base, Evaluate, General, ModuleConfig};
+use super::memory::{self, Taught};
+use crate::recipe::{Base, Evaluate, General, ModuleConfig, Rehearse};
 
 /// Floating-point operations per second and thread that training reaches: 337 tokens/s of an 81M
 /// student under a 135M teacher on two threads are 2.5e11 (EXPERIMENTS.md).
@@ -43,7 +45,7 @@ impl Facts {
 /// Opening the teacher: its weights in f32.
 pub fn teacher(facts: &Facts) -> Estimate {
     let parameters = facts.teacher.as_ref().map(|config| config.parameter_count() as u64);
-    Estimate { parameters, memory: parameters.map(|n| 4 * n), ..Estimate::default() }
+    Estimate { parameters, memory: parameters.map(|n| memory::PROGRAM + 4 * n), ..Estimate::default() }
 }
 
 /// Extracting and tokenising a topic; its size is not known before it is fetched.
@@ -58,7 +60,7 @@ pub fn general(general: &General, facts: &Facts) -> Estimate {
         let parameters = config.parameter_count() as u64;
         let keys_and_values = 2 * 4 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim;
         let cached = (sample.batch * general.sequence_length * keys_and_values) as u64;
-        estimate.memory = Some(4 * parameters + cached);
+        estimate.memory = Some(memory::PROGRAM + 4 * parameters + cached);
         estimate.seconds = Some(facts.seconds(2.0 * parameters as f64 * general.tokens as f64));
     }
     estimate
@@ -66,22 +68,11 @@ pub fn general(general: &General, facts: &Facts) -> Estimate {
 
 /// The student's shapes.
 fn student(base: &Base, teacher: &ModelConfig) -> ModelConfig {
-    ModelConfig { num_hidden_layers: base.depth.first + base.depth.last, ..teacher.clone() }
+    ModelConfig { num_hidden_layers: base.depth.blocks(), ..teacher.clone() }
 }
 
 fn tokens(train: &TrainConfig) -> u64 {
     train.steps * (train.batch_sequences * train.sequence_length) as u64
-}
-
-/// Bytes of activations kept for the backward pass of one micro-batch, and of one chunk of logits.
-fn activations(config: &ModelConfig, train: &TrainConfig) -> u64 {
-    let rows = train.batch_sequences.div_ceil(train.accumulate.max(1)) * train.sequence_length;
-    let heads = config.num_attention_heads * config.head_dim;
-    let keys = config.num_key_value_heads * config.head_dim;
-    // Inputs of norms and projections, rotated heads, gate and up and their product.
-    let kept = 4 * config.hidden_size + 3 * heads + 3 * keys + 3 * config.intermediate_size;
-    let logits = rows.min(256) * config.vocab_size * 3;
-    (4 * (rows * kept * config.num_hidden_layers + logits)) as u64
 }
 
 /// Distilling: the teacher's forward pass, the student's forward and backward, AdamW's two moments.
@@ -92,10 +83,36 @@ pub fn base(base: &Base, facts: &Facts) -> Estimate {
         let student = student(base, teacher);
         let (large, small) = (teacher.parameter_count() as u64, student.parameter_count() as u64);
         estimate.parameters = Some(small);
-        estimate.memory = Some(4 * large + 16 * small + activations(&student, &base.train));
+        let control = u64::from(base.distil.control);
+        let (taught, read) = match base.distil.teacher {
+            TeacherSource::Live => (Taught::By(teacher), 2 * large),
+            TeacherSource::Cached => (Taught::Drawn, 0),
+        };
+        estimate.memory = Some(memory::of_whole_step(&student, &base.train, taught));
         // The model, and two checkpoints of weights and moments while a new one replaces an old one.
         estimate.disk = Some(4 * small + 2 * 12 * small);
-        estimate.seconds = Some(facts.seconds((2 * large + 6 * small) as f64 * tokens as f64));
+        estimate.seconds = Some(facts.seconds((read + 6 * small * (1 + control)) as f64 * tokens as f64));
+    }
+    estimate
+}
+
+/// Capturing the teacher's distributions: one forward pass a token.
+pub fn targets(base: &Base, facts: &Facts) -> Estimate {
+    let tokens = tokens(&base.train);
+    // Systematic draws hit about half as many tokens as there are draws, three bytes each, and three more.
+    let disk = tokens * (3 + 3 * base.distil.samples as u64 / 2);
+    let mut estimate = Estimate { tokens: Some(tokens), disk: Some(disk), ..Estimate::default() };
+    if let Some(teacher) = &facts.teacher {
+        let large = teacher.parameter_count() as u64;
+        estimate.memory = Some(match base.distil.stream_tokens {
+            None => memory::PROGRAM + 4 * large + memory::SCORING,
+            // The embeddings or the head, or a block, and the residual streams.
+            Some(at_once) => {
+                let table = 4 * (teacher.vocab_size * teacher.hidden_size) as u64;
+                memory::PROGRAM + table + 4 * (at_once * teacher.hidden_size) as u64 + memory::SCORING / 3
+            }
+        });
+        estimate.seconds = Some(facts.seconds((2 * large * tokens) as f64));
     }
     estimate
 }
@@ -117,7 +134,12 @@ pub fn module(module: &ModuleConfig, base: &Base, facts: &Facts) -> Estimate {
         let frozen = student.parameter_count() as u64;
         let parameters = lora_parameters(&module.lora, &student);
         estimate.parameters = Some(parameters);
-        estimate.memory = Some(4 * frozen + 16 * parameters + activations(&student, &module.train));
+        let taught = match module.rehearse {
+            Rehearse::Teacher if module.replay > 0.0 => Taught::By(teacher),
+            Rehearse::Base if module.replay > 0.0 => Taught::ByItself,
+            Rehearse::Teacher | Rehearse::Base | Rehearse::Text => Taught::Labels,
+        };
+        estimate.memory = Some(memory::of_module_step(&student, &module.lora, &module.train, taught));
         estimate.disk = Some(4 * parameters + 2 * 12 * parameters);
         estimate.seconds = Some(facts.seconds((4 * frozen + 6 * parameters) as f64 * tokens as f64));
     }
@@ -131,8 +153,8 @@ pub fn evaluate(evaluate: &Evaluate, base: &Base, topics: usize, facts: &Facts) 
     let mut estimate = Estimate { tokens: Some(once + of_base), ..Estimate::default() };
     if let Some(teacher) = &facts.teacher {
         let (large, small) = (teacher.parameter_count() as u64, student(base, teacher).parameter_count() as u64);
-        // Both at once, each also read from its file.
-        estimate.memory = Some(2 * 4 * (large + small));
+        // One after the other.
+        estimate.memory = Some(memory::PROGRAM + 4 * large.max(small) + memory::SCORING);
         estimate.seconds = Some(facts.seconds(2.0 * (large * once + small * of_base) as f64));
     }
     estimate
@@ -143,7 +165,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::path::Path;
 
-    use lore_distill::Depth;
+    use lore_distill::{DepthChoice, DistilConfig};
 
     use super::*;
 
@@ -160,7 +182,12 @@ mod tests {
     fn parameters_of_base_and_module_are_those_counted_by_hand() {
         let teacher = ModelConfig::from_json(Path::new("config.json"), CONFIG).unwrap();
         let facts = Facts { teacher: Some(teacher), threads: 2 };
-        let student = Base { name: "b".into(), depth: Depth { first: 8, last: 7 }, train: TrainConfig::default() };
+        let student = Base {
+            name: "b".into(),
+            depth: DepthChoice { first: 8, last: 7, keep: None },
+            distil: DistilConfig::default(),
+            train: TrainConfig::default(),
+        };
         // Embeddings 49152·576 and last norm 576; a block is 2·576² + 2·576·192 + 3·576·1536 + 2·576.
         let block = 2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536 + 2 * 576;
         let estimate = base(&student, &facts);

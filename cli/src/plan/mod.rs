@@ -1,16 +1,19 @@
 //! A recipe as stages, and what they will cost, before anything runs.
 
 pub mod estimate;
+pub mod memory;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use lore_datasets::fetch::Fetcher;
 use lore_datasets::progress::Silent;
 use lore_datasets::source::SourceRequest;
+use lore_distill::TeacherSource;
 use lore_model::config::ModelConfig;
 
+use crate::error::{Error, Result};
 use crate::recipe::{Recipe, request};
 use crate::session::Session;
 use crate::stages::base::BaseStage;
@@ -19,6 +22,7 @@ use crate::stages::fetch::Fetch;
 use crate::stages::general::GeneralStage;
 use crate::stages::module::ModuleStage;
 use crate::stages::report::ReportStage;
+use crate::stages::targets::TargetsStage;
 use crate::stages::teacher::TeacherStage;
 use crate::stages::topic::TopicStage;
 use crate::stages::{Resolved, RunFolder, Stage, resolve};
@@ -40,6 +44,9 @@ pub fn stages(recipe: &Recipe) -> Vec<Box<dyn Stage>> {
         stages.push(Box::new(TopicStage::new(topic)));
     }
     stages.push(Box::new(GeneralStage::new(&recipe.general, recipe.seed)));
+    if recipe.base.distil.teacher == TeacherSource::Cached {
+        stages.push(Box::new(TargetsStage::new(recipe)));
+    }
     stages.push(Box::new(BaseStage::new(recipe)));
     for topic in &recipe.topics {
         stages.push(Box::new(ModuleStage::new(topic, recipe)));
@@ -47,6 +54,29 @@ pub fn stages(recipe: &Recipe) -> Vec<Box<dyn Stage>> {
     stages.push(Box::new(EvaluateStage::new(recipe)));
     stages.push(Box::new(ReportStage::new(recipe)));
     stages
+}
+
+/// The stage `wanted` and all that it needs.
+///
+/// # Errors
+/// When there is no such stage.
+pub fn needed_for(mut stages: Vec<Box<dyn Stage>>, wanted: &str) -> Result<Vec<Box<dyn Stage>>> {
+    let names: Vec<String> = stages.iter().map(|stage| stage.name().to_owned()).collect();
+    if !names.iter().any(|name| name == wanted) {
+        return Err(Error::Usage(format!(
+            "--until {wanted}: no stage has this name. The stages are {}",
+            names.join(", ")
+        )));
+    }
+    let mut needed = BTreeSet::from([wanted.to_owned()]);
+    // Inputs come before what needs them.
+    for stage in stages.iter().rev() {
+        if needed.contains(stage.name()) {
+            needed.extend(stage.inputs());
+        }
+    }
+    stages.retain(|stage| needed.contains(stage.name()));
+    Ok(stages)
 }
 
 fn teacher_request(recipe: &Recipe) -> SourceRequest {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use lore_datasets::extract::ExtractSpec;
 use lore_datasets::source::{SourceRequest, SourceUri};
-use lore_distill::Depth;
+use lore_distill::{DepthChoice, DistilConfig};
 use lore_finetune::LoraConfig;
 use lore_train::TrainConfig;
 use serde::{Deserialize, Serialize};
@@ -157,7 +157,10 @@ pub struct Base {
     /// Names the model.
     pub name: String,
     /// Which of the teacher's blocks it starts from.
-    pub depth: Depth,
+    pub depth: DepthChoice,
+    /// What it learns from the teacher.
+    #[serde(default)]
+    pub distil: DistilConfig,
     /// How it is trained.
     #[serde(default)]
     pub train: TrainConfig,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use lore_datasets::extract::{self, ExtractSpec};
 use lore_datasets::source::SourceUri;
+use lore_distill::{DistilConfig, Loss, TeacherSource};
 use lore_finetune::LoraConfig;
 use lore_train::TrainConfig;
 
@@ -24,7 +25,10 @@ pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Pro
     check.general(&recipe.general);
     check.name("base.name", &recipe.base.name);
     let depth = &recipe.base.depth;
-    check.that(depth.first + depth.last > 0, "base.depth", "keeps no block: `first` and `last` are both 0");
+    check.that(depth.blocks() > 0, "base.depth", "keeps no block: give `first` and `last`, or `keep`");
+    let both = depth.keep.is_some() && depth.first + depth.last > 0;
+    check.that(!both, "base.depth", "has `keep`, which chooses the blocks, beside `first` or `last`, which name them");
+    check.distil(&recipe.base.distil);
     check.train("base.train", &recipe.base.train);
     check.module("modules", &recipe.modules);
 
@@ -206,6 +210,31 @@ impl Check<'_> {
             let known = PROJECTIONS.contains(&target.as_str());
             self.hinted(known, &path, &format!("is `{target}`, which is not a projection"), Some(hint));
             self.that(seen.insert(target), &path, &format!("names `{target}` a second time"));
+        }
+    }
+
+    fn distil(&mut self, distil: &DistilConfig) {
+        let at = |key: &str| format!("base.distil.{key}");
+        let inside = distil.beta > 0.0 && distil.beta < 1.0;
+        self.that(inside, &at("beta"), "must be more than 0 and less than 1");
+        self.that((0.0..1.0).contains(&distil.alpha), &at("alpha"), "must be at least 0 and less than 1");
+        let warm = distil.temperature.is_finite() && distil.temperature > 0.0;
+        self.that(warm, &at("temperature"), "must be more than 0");
+        self.that((0.0..=1.0).contains(&distil.labels), &at("labels"), "must be between 0 and 1");
+        self.that((0.0..=1.0).contains(&distil.on_policy), &at("on_policy"), "must be between 0 and 1");
+        self.that((1..=255).contains(&distil.samples), &at("samples"), "must be between 1 and 255");
+        self.that(distil.stream_tokens != Some(0), &at("stream_tokens"), "must be at least 1");
+        let streams = distil.stream_tokens.is_none() || distil.teacher == TeacherSource::Cached;
+        self.that(streams, &at("stream_tokens"), "is only for `teacher = \"cached\"`");
+        if distil.teacher == TeacherSource::Cached {
+            let drawn = "is not possible with `teacher = \"cached\"`:";
+            let forward = distil.loss == Loss::ForwardKl;
+            let message = format!("{drawn} what was drawn from the teacher gives `forward-kl` only");
+            self.that(forward, &at("loss"), &message);
+            let message = format!("{drawn} what was drawn from the teacher is for temperature 1");
+            self.that(distil.temperature == 1.0, &at("temperature"), &message);
+            let message = format!("{drawn} the teacher has not read what the student will write");
+            self.that(distil.on_policy == 0.0, &at("on_policy"), &message);
         }
     }
 

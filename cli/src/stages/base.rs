@@ -2,31 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
-use lore_datasets::evaluation::EvalPassage;
-use lore_datasets::mixture::{Mixture, Part};
-use lore_datasets::split::Split;
-use lore_distill::{Distillation, student_from_teacher};
-use lore_eval::composition::{Text, score_texts};
-use lore_eval::statistics::bits_per_byte;
+use lore_datasets::mixture::Mixture;
+use lore_datasets::progress::Unit;
+use lore_distill::{Depth, Distillation, NextToken, TeacherSource, measured_depth, student_from_teacher};
 use lore_model::Decoder;
 use lore_model::config::ModelConfig;
-use lore_model::ops::head::{Sums, Target, head_loss};
 use lore_model::ops::host::values;
-use lore_model::ops::sequences::Sequences;
 use lore_model::save::{Repository, SHARD_BYTES, save_repository};
 use lore_model::weights::safetensors_writer::StoredType;
-use lore_train::{Run, clear_checkpoints, train};
+use lore_train::{Parameters, Run, clear_checkpoints, train};
 use serde_json::{Value, json};
 
-use super::prepared::{held_out, open_tokens};
-use super::sha256_of;
-
-use super::{Outcome, Publication, Stage, StageContext};
+use super::proof::HeldOut;
+use super::targets::{batches, open_targets};
+use super::{Finished, Outcome, Publication, Stage, StageContext, sha256_of};
 use crate::error::{Error, Result};
-use crate::models::load_model;
+use crate::models::{LoadedModel, load_model};
 use crate::plan::estimate::{self, Estimate, Facts};
 use crate::recipe::{Base, Recipe};
 use crate::session::Session;
@@ -46,8 +39,10 @@ pub struct BaseRequest<'a> {
     pub license: Option<&'a str>,
     /// Everything random follows from it.
     pub seed: u64,
-    /// The teacher.
-    pub teacher: &'a Path,
+    /// The stage `teacher`.
+    pub teacher: &'a Finished,
+    /// The stage `targets`, when distributions come from there.
+    pub targets: Option<&'a Finished>,
     /// Folder of the stage `general`, with its token files.
     pub general: &'a Path,
     /// Where to write the Hugging Face repository.
@@ -71,7 +66,8 @@ impl Stage for BaseStage {
     }
 
     fn inputs(&self) -> Vec<String> {
-        vec!["teacher".into(), "general".into()]
+        let cached = self.base.distil.teacher == TeacherSource::Cached;
+        ["teacher", "general"].into_iter().chain(cached.then_some("targets")).map(String::from).collect()
     }
 
     fn config(&self) -> Value {
@@ -95,7 +91,11 @@ impl Stage for BaseStage {
             base: &self.base,
             license: self.license.as_deref(),
             seed: self.seed,
-            teacher: context.input("teacher")?.external()?,
+            teacher: context.input("teacher")?,
+            targets: match self.base.distil.teacher {
+                TeacherSource::Live => None,
+                TeacherSource::Cached => Some(context.input("targets")?),
+            },
             general: &context.input("general")?.folder,
             output: &context.folder.join("base"),
             working: context.folder,
@@ -105,112 +105,123 @@ impl Stage for BaseStage {
 }
 
 /// Initialises the student from the teacher, trains it, and writes it to `output`; removes the
-/// checkpoints at the end. Facts: parameters, fingerprint, steps, tokens, held-out bits per byte of teacher,
-/// untrained student and student, loss curve (or the metrics file that holds it).
+/// checkpoints at the end. Facts: parameters, fingerprint, steps, tokens, held-out measurements, loss curve.
 fn distil_base(request: &BaseRequest<'_>) -> Result<Outcome> {
-    let BaseRequest { base, license, seed, teacher, general, output, working, session } = request;
+    let BaseRequest { base, license, seed, teacher: teacher_stage, targets, general, output, working, session } =
+        request;
     let began = Instant::now();
-    let teacher_path = teacher;
-    let teacher = load_model(teacher, &session.device.device()?)?;
-    teacher.check_length("`base.train.sequence_length`", base.train.sequence_length + 1)?;
-    let untrained = student_from_teacher(&teacher.decoder, &base.depth)
-        .map_err(Error::while_doing("`base.depth` of the recipe"))?;
+    let path = teacher_stage.external()?;
+    let device = session.device.device()?;
+    let loaded = load_model(path, &device)?;
+    loaded.check_length("`base.train.sequence_length`", base.train.sequence_length + 1)?;
+    let LoadedModel { files, decoder, start } = loaded;
+    let mixture = batches(base, *seed, general)?;
+    let depth = depth(base, &decoder, &mixture, session)?;
+    let untrained = student_from_teacher(&decoder, &depth).map_err(Error::while_doing("`base.depth` of the recipe"))?;
     let learner = untrained.clone().with_recompute(base.train.recompute);
-    let distillation = Distillation::new(learner, teacher.decoder.clone(), 1.0);
-    let parts = vec![Part { name: "general".into(), store: open_tokens(general, Split::Train)?, weight: 1.0 }];
-    let mixture = Mixture::new(parts, base.train.sequence_length, base.train.batch_sequences, *seed)?;
+    let (distillation, live) = match targets {
+        Some(targets) => {
+            let cache = open_targets(base, *seed, (teacher_stage, targets), &mixture, files.config.vocab_size)?;
+            // The teacher has said what it had to say; it is read again to be compared with.
+            drop(decoder);
+            (Distillation::cached(learner, cache, base.distil.labels as f32), None)
+        }
+        None => (Distillation::live(learner, decoder.clone(), &base.distil, *seed), Some(decoder)),
+    };
     let run = Run {
         config: &base.train,
         identity: &sha256_of(&json!([base, seed, mixture.parts()[0].store.hash()])),
         directory: working,
         label: "distil",
     };
-    let initial = distillation.parameters();
-    let trained = train(&run, initial, &mixture, &distillation, &*session.progress)?;
+    let trained = train(&run, distillation.parameters(), &mixture, &distillation, &*session.progress)?;
     let student = distillation.student(&trained.parameters);
-    let config = ModelConfig { num_hidden_layers: student.blocks.len(), ..teacher.files.config.clone() };
-    let readme = card(request, teacher_path, config.parameter_count());
+    drop(distillation);
+    let config = ModelConfig { num_hidden_layers: student.blocks.len(), ..files.config.clone() };
+    let readme = card(request, path, &depth, config.parameter_count());
     let tensors: BTreeMap<String, _> = student.parameters().into_iter().collect();
     let repository = Repository {
         config: &config,
-        tokenizer: &teacher.files.tokenizer,
-        tokenizer_settings: &teacher.files.tokenizer_settings,
+        tokenizer: &files.tokenizer,
+        tokenizer_settings: &files.tokenizer_settings,
         dtype: StoredType::F32,
         shard_bytes: SHARD_BYTES,
         readme: Some(&readme),
     };
     let fingerprint = save_repository(output, &repository, &mut |name| Ok(values(&tensors[name])))?;
     let seconds: f64 = trained.metrics.iter().map(|m| m.seconds).sum();
+    drop(trained.parameters);
 
-    let passages = held_out(general, &teacher.files.tokenizer, HELD_OUT_TOKENS, base.train.sequence_length)?;
-    let text = [Text { name: "general".into(), passages }];
-    let measure = |decoder: &Decoder, label: &str| -> Result<f64> {
-        let row = score_texts(decoder, &text, teacher.start, label, &*session.progress)
-            .map_err(Error::while_doing("scoring held-out general text"))?;
-        Ok(bits_per_byte(&row.measured(&text, 0)).value)
+    let control = base.distil.control.then(|| train_control(request, &untrained, &mixture)).transpose()?;
+    let teacher = match live {
+        Some(decoder) => decoder,
+        None => load_model(path, &device)?.decoder,
     };
-    let teacher_bits = measure(&teacher.decoder, "held-out: teacher")?;
-    let untrained_bits = measure(&untrained, "held-out: untrained student")?;
-    let student_bits = measure(&student, "held-out: student")?;
-    let agreement = distance(&teacher.decoder, &student, teacher.start, &text[0].passages);
+    let held_out = HeldOut::new(general, &files.tokenizer, base.train.sequence_length, start, session)?;
+    let proof = held_out.compare(&teacher, &untrained, &student, control.as_ref())?;
     clear_checkpoints(working)?;
-    // A student with all of the teacher's blocks starts where the teacher is.
-    let way = if untrained_bits > teacher_bits {
-        let share = 100.0 * (untrained_bits - student_bits) / (untrained_bits - teacher_bits);
-        format!("{share:.0} % of the way from {untrained_bits:.3} to the teacher's {teacher_bits:.3}")
-    } else {
-        format!("untrained {untrained_bits:.3}, the teacher {teacher_bits:.3}")
-    };
+    let mut facts = json!({
+        "name": base.name,
+        "license": license,
+        "parameters": config.parameter_count(),
+        "fingerprint": fingerprint,
+        "depth": depth,
+        "steps": base.train.steps,
+        "curve": trained.metrics,
+        "training_seconds": seconds,
+        "seconds": began.elapsed().as_secs_f64(),
+    });
+    let measured = serde_json::to_value(&proof).map_err(Error::while_doing("recording the base"))?;
+    if let (Value::Object(facts), Value::Object(measured)) = (&mut facts, measured) {
+        facts.extend(measured);
+    }
     Ok(Outcome {
-        summary: format!(
-            "{:.0} million parameters, {student_bits:.3} bits per byte on held-out text: {way}",
-            config.parameter_count() as f64 / 1e6,
-        ),
-        facts: json!({
-            "name": base.name,
-            "license": license,
-            "parameters": config.parameter_count(),
-            "fingerprint": fingerprint,
-            "steps": base.train.steps,
-            "curve": trained.metrics,
-            "teacher_bits_per_byte": teacher_bits,
-            "untrained_bits_per_byte": untrained_bits,
-            "student_bits_per_byte": student_bits,
-            "forward_kl": agreement.loss,
-            "teacher_entropy": agreement.target_entropy,
-            "top1_agreement": agreement.agreement,
-            "overlap": agreement.overlap,
-            "training_seconds": seconds,
-            "seconds": began.elapsed().as_secs_f64(),
-        }),
+        summary: format!("{:.0} million parameters, {proof}", config.parameter_count() as f64 / 1e6),
+        facts,
         identity: Some(fingerprint.to_string()),
         ..Outcome::default()
     })
 }
 
-/// Held-out tokens that teacher and students are compared on.
-const HELD_OUT_TOKENS: u64 = 4096;
+/// Batches that the blocks to keep are chosen by.
+const CALIBRATION_STEPS: u64 = 2;
 
-/// Mean divergence from the teacher, its entropy, agreement and overlap over held-out passages.
-fn distance(teacher: &Decoder, student: &Decoder, start: u32, passages: &[EvalPassage]) -> Sums {
-    let mut sums = Sums::default();
-    let rows: usize = passages.iter().map(|passage| passage.tokens.len() + 1).sum();
-    for passage in passages {
-        let tokens: Arc<Vec<u32>> = Arc::new(std::iter::once(start).chain(passage.tokens.iter().copied()).collect());
-        let sequences = Arc::new(Sequences::whole(&[tokens.len()]));
-        let weights = Arc::new(vec![1.0 / rows as f32; tokens.len()]);
-        let target = Target::Teacher {
-            hidden: teacher.hidden(tokens.clone(), sequences.clone()),
-            head: teacher.head(),
-            temperature: 1.0,
-        };
-        sums.add(head_loss(student.hidden(tokens, sequences), student.head(), target, weights).1);
-    }
-    sums
+/// The blocks the recipe names, or those that measure best on the first batches.
+fn depth(base: &Base, teacher: &Decoder, mixture: &Mixture, session: &Session) -> Result<Depth> {
+    let Some(keep) = base.depth.keep else {
+        return Ok(Depth { first: base.depth.first, last: base.depth.last });
+    };
+    let batches: Vec<_> = (0..CALIBRATION_STEPS).map(|step| mixture.batch(step)).collect();
+    let mut task = session.progress.task("which blocks to keep", Some(keep as u64 + 1), Unit::Items);
+    let chosen = measured_depth(teacher, keep, &batches, |depth, loss| {
+        task.message(&format!("first {}, last {}: {loss:.3} nats a token", depth.first, depth.last));
+        task.advance(1);
+    });
+    let (depth, loss) = chosen.map_err(Error::while_doing("`base.depth` of the recipe"))?;
+    task.finish(&format!("the first {} and the last {}: {loss:.3} nats a token untrained", depth.first, depth.last));
+    Ok(depth)
+}
+
+/// The student that learns from next tokens alone: same start, same batches, same steps. It is measured and not kept.
+fn train_control(request: &BaseRequest<'_>, untrained: &Decoder, mixture: &Mixture) -> Result<Decoder> {
+    let BaseRequest { base, seed, working, session, .. } = request;
+    let directory = working.join("control");
+    let run = Run {
+        config: &base.train,
+        identity: &sha256_of(&json!(["control", base, seed, mixture.parts()[0].store.hash()])),
+        directory: &directory,
+        label: "control",
+    };
+    let objective = NextToken(untrained.clone().with_recompute(base.train.recompute));
+    let initial = Parameters::new(untrained.parameters());
+    let trained = train(&run, initial, mixture, &objective, &*session.progress)?;
+    // It is soon trained again should what follows fail.
+    std::fs::remove_dir_all(&directory).map_err(Error::io(&directory))?;
+    Ok(untrained.with_parameters(|name, tensor| trained.parameters.get(name).cloned().unwrap_or(tensor)))
 }
 
 /// The model card.
-fn card(request: &BaseRequest<'_>, teacher: &Path, parameters: usize) -> String {
+fn card(request: &BaseRequest<'_>, teacher: &Path, depth: &Depth, parameters: usize) -> String {
     let BaseRequest { base, license, .. } = request;
     let teacher = teacher.file_name().unwrap_or_default().display();
     format!(
@@ -218,8 +229,8 @@ fn card(request: &BaseRequest<'_>, teacher: &Path, parameters: usize) -> String 
         license.map_or_else(|| "other".to_owned(), str::to_lowercase),
         base.name,
         parameters as f64 / 1e6,
-        base.depth.first,
-        base.depth.last,
+        depth.first,
+        depth.last,
         base.train.steps,
         base.train.batch_sequences * base.train.sequence_length,
     )

@@ -200,12 +200,10 @@ fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
         routing,
         samples,
         load_ms: names.into_iter().zip(load_ms).collect(),
-        peak_memory_bytes: crate::memory::peak_resident(),
     };
     evaluation.write(folder)?;
     Ok(Outcome {
         summary: format!("{} models on {} texts", evaluation.matrix.rows.len(), texts.len()),
-        facts: json!({ "peak_memory_bytes": evaluation.peak_memory_bytes }),
         ..Outcome::default()
     })
 }
@@ -224,8 +222,6 @@ pub struct Evaluation {
     pub samples: Vec<Sample>,
     /// Milliseconds to read each module and put it on the device.
     pub load_ms: BTreeMap<String, f64>,
-    /// Most memory this process had resident.
-    pub peak_memory_bytes: Option<u64>,
 }
 
 impl Evaluation {

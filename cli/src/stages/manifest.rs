@@ -33,6 +33,9 @@ pub struct Manifest {
     pub program: String,
     /// Seconds it ran, after the last interruption.
     pub seconds: f64,
+    /// Most bytes resident while it ran, where the system tells.
+    #[serde(default)]
+    pub peak_memory_bytes: Option<u64>,
     /// One line about what it made.
     pub summary: String,
     /// What later stages and the report read.

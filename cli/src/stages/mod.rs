@@ -9,8 +9,10 @@ mod hash;
 mod manifest;
 pub mod module;
 pub mod prepared;
+mod proof;
 pub mod report;
 mod runner;
+pub mod targets;
 pub mod teacher;
 pub mod topic;
 

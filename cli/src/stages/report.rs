@@ -124,6 +124,8 @@ fn write_report(request: &ReportRequest<'_>) -> Result<Outcome> {
             forward_kl: base["forward_kl"].as_f64(),
             teacher_entropy: base["teacher_entropy"].as_f64(),
             top1_agreement: base["top1_agreement"].as_f64(),
+            overlap: base["overlap"].as_f64(),
+            control: serde_json::from_value(base["control"].clone()).ok(),
         }),
         modules: recipe
             .topics
@@ -150,7 +152,7 @@ fn write_report(request: &ReportRequest<'_>) -> Result<Outcome> {
             .values()
             .map(|m| lore_eval::report::Stage { name: m.stage.clone(), seconds: m.seconds, cached: false })
             .collect(),
-        peak_memory_bytes: crate::memory::peak_resident().max(evaluation.peak_memory_bytes),
+        peak_memory_bytes: manifests.values().filter_map(|m| m.peak_memory_bytes).max(),
         ..Report::default()
     };
     report.claims = claims(&report);

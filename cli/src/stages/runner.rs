@@ -9,6 +9,7 @@ use serde_json::json;
 use super::manifest::{Manifest, Output, outputs_of};
 use super::{Finished, Outcome, RunFolder, Stage, StageContext, sha256_of};
 use crate::error::{Error, Result};
+use crate::memory::{peak_resident, reset_peak};
 use crate::quantity;
 use crate::session::Session;
 
@@ -69,6 +70,8 @@ pub struct Runner<'a> {
     pub folder: &'a RunFolder,
     /// Device, sources, progress.
     pub session: &'a Session,
+    /// Whether folders of stages that are not among those it runs are left alone.
+    pub keeps_others: bool,
 }
 
 /// What a run did.
@@ -118,7 +121,9 @@ impl Runner<'_> {
             current.push(finished.folder.clone());
             summary.finished.insert(name.into(), finished);
         }
-        self.folder.keep_only(&current)?;
+        if !self.keeps_others {
+            self.folder.keep_only(&current)?;
+        }
         self.folder.drop_broken_links()?;
         Ok(summary)
     }
@@ -137,6 +142,7 @@ impl Runner<'_> {
             .map(|(input, finished)| (input.clone(), finished.clone()))
             .collect();
         let start = Instant::now();
+        reset_peak();
         let context = StageContext { folder: &folder, inputs: &inputs, session: self.session };
         let Outcome { summary, facts, identity, external } = stage.run(&context)?;
         let seconds = start.elapsed().as_secs_f64();
@@ -148,6 +154,7 @@ impl Runner<'_> {
             config: stage.config(),
             program: env!("CARGO_PKG_VERSION").into(),
             seconds,
+            peak_memory_bytes: peak_resident(),
             summary,
             facts,
             outputs: outputs_of(&folder)?,

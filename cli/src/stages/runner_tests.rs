@@ -119,7 +119,8 @@ impl Run {
         let options = Options::parse_from(["lore", "--quiet", "--cache-dir", cache.to_str().unwrap()]);
         let session = Session::new(&options.global).unwrap();
         let force: Vec<String> = force.iter().map(ToString::to_string).collect();
-        let result = Runner { folder: &self.folder(), session: &session }.run(&self.stages(), &force);
+        let result =
+            Runner { folder: &self.folder(), session: &session, keeps_others: false }.run(&self.stages(), &force);
         let log = std::mem::take(&mut *self.log.lock().unwrap());
         let summary = result?;
         let mut ran: Vec<String> = log.iter().map(|line| line.split(' ').next().unwrap().into()).collect();

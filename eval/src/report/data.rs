@@ -158,6 +158,24 @@ pub struct Distillation {
     /// Share of positions where both predict the same token first, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top1_agreement: Option<f64>,
+    /// `Σ min(p, q)` of teacher and base, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<f64>,
+    /// The student that learnt from next tokens alone, on the same batches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<Control>,
+}
+
+/// What the same student became without the teacher's distributions.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Control {
+    /// Bits per byte on held-out general text.
+    pub bits_per_byte: f64,
+    /// Bits per byte of the base less those of the control, paired by passage.
+    pub student_less_control: f64,
+    /// Standard error of that difference; absent for a single passage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standard_error: Option<f64>,
 }
 
 /// One knowledge module and what it costs.

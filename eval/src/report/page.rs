@@ -157,6 +157,12 @@ fn distillation(report: &Report) -> Option<Value> {
         forward_kl => d.forward_kl.map(|kl| quantity::fixed(kl, 3)),
         entropy => d.teacher_entropy.map(|entropy| quantity::fixed(entropy, 3)),
         agreement => d.top1_agreement.map(|share| unbroken(&quantity::share(Some(share)))),
+        overlap => d.overlap.map(|share| unbroken(&quantity::share(Some(share)))),
+        control => d.control.as_ref().map(|control| context! {
+            bits => quantity::bits(Some(control.bits_per_byte)),
+            difference => format!("{:+.3}", control.student_less_control),
+            margin => control.standard_error.map(|error| quantity::fixed(1.96 * error, 3)),
+        }),
         tokens => last.map(|point| whole(&quantity::count(point.tokens))),
         time => last.map(|point| whole(&quantity::duration(point.seconds))),
     })

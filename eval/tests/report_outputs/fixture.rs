@@ -46,6 +46,7 @@ pub fn report(topics: usize) -> Report {
             forward_kl: Some(0.41),
             teacher_entropy: Some(2.62),
             top1_agreement: Some(0.71),
+            ..Distillation::default()
         }),
         matrix: Matrix { columns: columns(topics), rows: rows(&modules) },
         modules,

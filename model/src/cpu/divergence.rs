@@ -1,5 +1,11 @@
 //! Losses of rows of logits, with the gradient written over the logits.
 
+mod general;
+mod sparse;
+
+pub use general::{Divergence, divergence};
+pub use sparse::{SparseTargets, sparse_cross_entropy};
+
 use super::{exp::exp, vectorised};
 use rayon::prelude::*;
 

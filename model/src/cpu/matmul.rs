@@ -26,6 +26,37 @@ impl<'a> Matrix<'a> {
         Self { values, rows, columns, row_stride, column_stride: 1 }
     }
 
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// What it reads.
+    pub(super) fn values(&self) -> &'a [f32] {
+        self.values
+    }
+
+    /// Values between the starts of two rows.
+    pub(super) fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    /// Values between the starts of two columns.
+    pub(super) fn column_stride(&self) -> usize {
+        self.column_stride
+    }
+
+    /// One value.
+    #[inline(always)]
+    pub(super) fn at(&self, row: usize, column: usize) -> f32 {
+        self.values[row * self.row_stride + column * self.column_stride]
+    }
+
     /// The same values with rows and columns exchanged.
     pub fn transposed(self) -> Self {
         Self {

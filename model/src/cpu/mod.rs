@@ -5,6 +5,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod bf16;
 pub mod divergence;
 pub mod exp;
 pub mod matmul;

@@ -4,6 +4,7 @@
 //! Burn's autodiff graph when one of its inputs is in one. The forward and backward bodies choose a CPU
 //! kernel where the tensors live on the CPU and compose Burn operations elsewhere.
 
+use super::profile::{Pass, timed};
 use burn::backend::{Autodiff, Backend, DispatchKindConversion, DispatchTensor, Flex};
 use burn::tensor::Tensor;
 use burn_autodiff::checkpoint::{base::Checkpointer, strategy::NoCheckpointing};
@@ -24,7 +25,7 @@ pub trait Function<const N: usize>: Clone + Debug + Send + 'static {
 /// Applies `function`, recording it when an input is tracked.
 pub fn apply<F: Function<N>, const N: usize>(function: F, inputs: [Tensor<2>; N]) -> Tensor<2> {
     if !inputs.iter().any(Tensor::is_autodiff) {
-        return function.forward(inputs, [false; N]).0;
+        return timed::<F, _>(Pass::Forward, || function.forward(inputs, [false; N]).0);
     }
     let inputs = inputs.map(Tensor::autodiff);
     let inputs = match record::<Flex, F, N>(&function, inputs) {
@@ -53,7 +54,7 @@ where
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let gradient = Tensor::<2>::from_primitive::<B>(grads.consume::<B>(&ops.node));
         let wanted = ops.parents.each_ref().map(Option::is_some);
-        let results = self.0.backward(ops.state, gradient, wanted);
+        let results = timed::<F, _>(Pass::Backward, || self.0.backward(ops.state, gradient, wanted));
         for (parent, result) in ops.parents.into_iter().zip(results) {
             if let (Some(parent), Some(result)) = (parent, result) {
                 let primitive = result.try_into_primitive::<B>().expect("a function's gradients stay on its backend");
@@ -79,7 +80,7 @@ where
     let parts = tracked.map(|x| x.into_parts());
     let plain = parts.each_ref().map(|(x, _)| Tensor::<2>::from_primitive::<B>(x.clone()));
     let nodes = parts.map(|(_, node)| node);
-    let (output, saved) = function.forward(plain, wanted);
+    let (output, saved) = timed::<F, _>(Pass::Forward, || function.forward(plain, wanted));
     let output = output.try_into_primitive::<B>().expect("a function's output stays on its backend");
     let step = Step(function.clone());
     let output = match Backward::<B, N>::prepare::<NoCheckpointing>(step, nodes).compute_bound().stateful() {

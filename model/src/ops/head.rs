@@ -4,15 +4,16 @@
 //! are small, and only the gradients of the hidden states and of the head are kept.
 
 use super::host::{host, matrix, values};
+use super::precision::Precision;
 use super::product::Factor::{Plain, Transposed};
 use super::product::sum_of_products;
 use super::{Function, apply};
 use crate::cpu::divergence;
-use crate::cpu::matmul::{Matrix, Output, Threads, matmul};
+use crate::cpu::matmul::{Matrix, Output};
 use burn::tensor::{Int, Tensor, TensorData, activation};
 use std::sync::{Arc, Mutex};
 
-pub use crate::cpu::divergence::Sums;
+pub use crate::cpu::divergence::{Divergence, SparseTargets, Sums};
 
 /// Positions whose logits exist at the same time.
 const CHUNK: usize = 256;
@@ -24,8 +25,8 @@ const CHUNK: usize = 256;
 pub enum Target {
     /// Cross-entropy against one token per row.
     Labels(Arc<Vec<u32>>),
-    /// Forward Kullback–Leibler divergence from a teacher over the same vocabulary:
-    /// its final hidden states `[rows, teacher width]` and its head `[vocabulary, teacher width]`.
+    /// A divergence from a teacher over the same vocabulary, by its final hidden states `[rows, teacher width]` and
+    /// its head `[vocabulary, teacher width]`.
     Teacher {
         /// Normalised hidden states, outside any graph.
         hidden: Tensor<2>,
@@ -33,7 +34,11 @@ pub enum Target {
         head: Tensor<2>,
         /// Softmax temperature of both; the loss is multiplied by its square.
         temperature: f32,
+        /// Which divergence.
+        divergence: Divergence,
     },
+    /// Forward Kullback–Leibler divergence from a few drawn tokens of each row's distribution.
+    Drawn(Arc<SparseTargets>),
 }
 
 #[derive(Clone, Debug)]
@@ -41,6 +46,7 @@ struct HeadLoss {
     target: Target,
     weights: Arc<Vec<f32>>,
     sums: Arc<Mutex<Sums>>,
+    precision: Precision,
 }
 
 /// The weighted sum of row losses as a `[1, 1]` tensor, and the figures beside it.
@@ -50,14 +56,14 @@ struct HeadLoss {
 pub fn head_loss(hidden: Tensor<2>, head: Tensor<2>, target: Target, weights: Arc<Vec<f32>>) -> (Tensor<2>, Sums) {
     assert_eq!(hidden.dims()[0], weights.len(), "one weight per row");
     let sums = Arc::new(Mutex::new(Sums::default()));
-    let loss = apply(HeadLoss { target, weights, sums: sums.clone() }, [hidden, head]);
+    let loss = apply(HeadLoss { target, weights, sums: sums.clone(), precision: Precision::chosen() }, [hidden, head]);
     let sums = *sums.lock().expect("no panic while the sums were held");
     (loss, sums)
 }
 
 /// Logits `[rows, vocabulary]`; for a few rows.
 pub fn logits(hidden: Tensor<2>, head: Tensor<2>) -> Tensor<2> {
-    sum_of_products(&[(Plain(&hidden), Transposed(&head), 1.0)])
+    sum_of_products(&[(Plain(&hidden), Transposed(&head), 1.0)], Precision::chosen())
 }
 
 /// Log-probability of each row's label, and whether it is the most likely token.
@@ -77,7 +83,7 @@ impl HeadLoss {
     fn on_host(&self, hidden: &Tensor<2>, head: &Tensor<2>, wanted: [bool; 2]) -> Option<(Sums, Vec<Tensor<2>>)> {
         let [states, matrix_host] = host([hidden, head])?;
         let teacher = match &self.target {
-            Target::Labels(_) => None,
+            Target::Labels(_) | Target::Drawn(_) => None,
             Target::Teacher { hidden, head, .. } => Some(host([hidden, head])?),
         };
         let (rows, width, vocabulary) = (states.rows, states.columns, matrix_host.rows);
@@ -92,22 +98,22 @@ impl HeadLoss {
             let count = range.len();
             let states = Matrix::new(&states.values()[start * width..range.end * width], count, width);
             let student = &mut student[..count * vocabulary];
-            matmul(student, states, head_view.transposed(), 1.0, Output::Replace, Threads::All);
+            self.precision.matmul(student, states, head_view.transposed(), 1.0, Output::Replace);
             let weights = &self.weights[range.clone()];
             let part = match (&self.target, &teacher) {
                 (Target::Labels(labels), _) => divergence::cross_entropy(student, &labels[range.clone()], weights),
-                (Target::Teacher { temperature, .. }, Some([hidden, head])) => {
+                (Target::Drawn(targets), _) => divergence::sparse_cross_entropy(student, targets, start, weights),
+                (Target::Teacher { temperature, divergence: kind, .. }, Some([hidden, head])) => {
                     let teacher_logits = &mut teacher_logits[..count * vocabulary];
                     let hidden_chunk = &hidden.values()[start * hidden.columns..range.end * hidden.columns];
-                    matmul(
+                    self.precision.matmul(
                         teacher_logits,
                         Matrix::new(hidden_chunk, count, hidden.columns),
                         Matrix::new(head.values(), head.rows, head.columns).transposed(),
                         1.0,
                         Output::Replace,
-                        Threads::All,
                     );
-                    divergence::forward_kl(teacher_logits, student, weights, *temperature)
+                    divergence::divergence(*kind, teacher_logits, student, weights, *temperature)
                 }
                 (Target::Teacher { .. }, None) => unreachable!("the teacher was viewed above"),
             };
@@ -115,10 +121,10 @@ impl HeadLoss {
             let gradient = Matrix::new(student, count, vocabulary);
             if wanted[0] {
                 let out = &mut d_hidden[start * width..range.end * width];
-                matmul(out, gradient, head_view, 1.0, Output::Replace, Threads::All);
+                self.precision.matmul(out, gradient, head_view, 1.0, Output::Replace);
             }
             if wanted[1] {
-                matmul(&mut d_head, gradient.transposed(), states, 1.0, Output::Accumulate, Threads::All);
+                self.precision.matmul(&mut d_head, gradient.transposed(), states, 1.0, Output::Accumulate);
             }
         }
         let device = hidden.device();
@@ -159,7 +165,22 @@ impl HeadLoss {
                     let part = Sums { loss: total(loss), agreement: total(hits), ..Sums::default() };
                     (part, (log_q.exp() - one_hot) * weights)
                 }
-                Target::Teacher { hidden, head, temperature } => {
+                Target::Drawn(targets) => {
+                    let mut logits = values(&student);
+                    let part =
+                        divergence::sparse_cross_entropy(&mut logits, targets, start, &self.weights[range.clone()]);
+                    (part, matrix(logits, range.len(), vocabulary, &device))
+                }
+                Target::Teacher { hidden, head, temperature, divergence: kind } if *kind != Divergence::ForwardKl => {
+                    let [_, teacher_width] = hidden.dims();
+                    let states = hidden.clone().slice([range.clone(), 0..teacher_width]);
+                    let teacher = values(&states.matmul(head.clone().transpose()));
+                    let mut logits = values(&student);
+                    let weights = &self.weights[range.clone()];
+                    let part = divergence::divergence(*kind, &teacher, &mut logits, weights, *temperature);
+                    (part, matrix(logits, range.len(), vocabulary, &device))
+                }
+                Target::Teacher { hidden, head, temperature, .. } => {
                     let t = f64::from(*temperature);
                     let [_, teacher_width] = hidden.dims();
                     let states = hidden.clone().slice([range.clone(), 0..teacher_width]);

@@ -1,7 +1,8 @@
 //! Sums of matrix products, the one way to multiply on every device.
 
 use super::host::{HostMatrix, matrix};
-use crate::cpu::matmul::{Matrix, Output, Threads, matmul};
+use super::precision::Precision;
+use crate::cpu::matmul::{Matrix, Output};
 use burn::tensor::Tensor;
 
 /// A matrix as it is or transposed.
@@ -45,7 +46,7 @@ impl Factor<'_> {
 }
 
 /// `Σ scale · left · right` over the terms, all of one shape.
-pub(super) fn sum_of_products(terms: &[(Factor<'_>, Factor<'_>, f32)]) -> Tensor<2> {
+pub(super) fn sum_of_products(terms: &[(Factor<'_>, Factor<'_>, f32)], precision: Precision) -> Tensor<2> {
     let [rows, _] = terms[0].0.dims();
     let [_, columns] = terms[0].1.dims();
     let views: Option<Vec<_>> = terms
@@ -62,7 +63,7 @@ pub(super) fn sum_of_products(terms: &[(Factor<'_>, Factor<'_>, f32)]) -> Tensor
     let mut out = vec![0.0; rows * columns];
     for (index, ((left, right, scale), (left_host, right_host))) in terms.iter().zip(&views).enumerate() {
         let output = if index == 0 { Output::Replace } else { Output::Accumulate };
-        matmul(&mut out, left.view(left_host), right.view(right_host), *scale, output, Threads::All);
+        precision.matmul(&mut out, left.view(left_host), right.view(right_host), *scale, output);
     }
     matrix(out, rows, columns, &terms[0].0.tensor().device())
 }

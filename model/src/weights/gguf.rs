@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::dequantise::BlockFormat;
 use super::gguf_metadata::{Cursor, Metadata};
 use super::gguf_names::{hugging_face_name, interleaved_row};
-use super::mapping::map;
+use super::mapping::{map, release};
 use super::{TensorInfo, WeightFile, no_such_tensor};
 use crate::Error;
 
@@ -88,6 +88,15 @@ impl WeightFile for GgufFile {
         let (Some(info), Some(place)) = (self.tensors.get(name), self.places.get(name)) else {
             return Err(no_such_tensor(self, name));
         };
+        let values = self.decode(name, info, place);
+        release(&self.map, place.bytes.clone());
+        values
+    }
+}
+
+impl GgufFile {
+    /// A tensor's values with the rows of queries and keys in Hugging Face's order.
+    fn decode(&self, name: &str, info: &TensorInfo, place: &Place) -> Result<Vec<f32>, Error> {
         let bytes = &self.map[place.bytes.clone()];
         let total: usize = info.shape.iter().product();
         let mut values = vec![0.0; total];

@@ -9,7 +9,7 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 use serde::Deserialize;
 
-use super::mapping::map;
+use super::mapping::{map, release};
 use super::safetensors_header::{Header, LENGTH_LIMIT};
 use super::{TensorInfo, WeightFile, no_such_tensor};
 use crate::Error;
@@ -137,7 +137,7 @@ impl WeightFile for SafetensorsFiles {
             return Err(no_such_tensor(self, name));
         };
         let bytes = &self.maps[*file][range.clone()];
-        match info.dtype.as_str() {
+        let values = match info.dtype.as_str() {
             "F32" => Ok(convert::<4>(bytes, f32::from_le_bytes)),
             "F16" => Ok(convert::<2>(bytes, |value| f16::from_le_bytes(value).to_f32())),
             "BF16" => Ok(convert::<2>(bytes, |value| bf16::from_le_bytes(value).to_f32())),
@@ -146,7 +146,9 @@ impl WeightFile for SafetensorsFiles {
                 path: self.path.clone(),
                 problems: vec![format!("`{name}` is stored as {other}; weights are read from F32, F16, BF16 and F64")],
             }),
-        }
+        };
+        release(&self.maps[*file], range.clone());
+        values
     }
 }
 
