@@ -294,3 +294,37 @@ fn a_depth_the_teacher_does_not_have() {
     bench.write("recipe.toml", RECIPE.replace("first = 1, last = 0", "first = 2, last = 3"));
     bench.fails(1, &RUN, &["stage `base` failed", "`base.depth`"]);
 }
+
+#[test]
+fn a_captured_teacher_a_control_and_measured_blocks() {
+    let bench = tiny_run();
+    let distil = "keep = 1 }\ndistil = { teacher = \"cached\", samples = 20, labels = 0.1, control = true }";
+    bench.write("recipe.toml", RECIPE.replace("first = 1, last = 0 }", distil));
+    let until = ["run", "recipe.toml", "--until", "base"];
+    assert_eq!(bench.succeeds(&until).stages(), ["fetch:teacher", "teacher", "general", "targets", "base"]);
+    let facts = |field: &str| -> Value {
+        let manifest: Value =
+            serde_json::from_slice(&fs::read(stage_file(&bench, "base", "stage.json")).unwrap()).unwrap();
+        manifest["facts"][field].clone()
+    };
+    assert!(facts("control")["bits_per_byte"].as_f64().unwrap() > 0.0, "{}", facts("control"));
+    assert!(facts("control")["standard_error"].as_f64().unwrap() > 0.0);
+    let depth = facts("depth");
+    assert_eq!(depth["first"].as_u64().unwrap() + depth["last"].as_u64().unwrap(), 1);
+    let base = bench.read("runs/tiny/base/model.safetensors");
+
+    // Read block by block, the teacher says the same; what is not asked for is left alone.
+    bench.write(
+        "recipe.toml",
+        RECIPE.replace("first = 1, last = 0 }", distil).replace("samples", "stream_tokens = 500, samples"),
+    );
+    bench.succeeds(&["run", "recipe.toml", "--until", "base", "--force", "targets"]);
+    assert_eq!(bench.read("runs/tiny/base/model.safetensors"), base);
+    bench.fails(2, &["run", "recipe.toml", "--until", "bas"], &["--until bas", "fetch:teacher", "base"]);
+
+    bench.write(
+        "recipe.toml",
+        RECIPE.replace("first = 1, last = 0 }", &distil.replace("samples = 20", "loss = \"reverse-kl\"")),
+    );
+    bench.fails(2, &until, &["`base.distil.loss` is not possible with `teacher = \"cached\"`"]);
+}
