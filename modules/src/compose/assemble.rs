@@ -73,5 +73,29 @@ pub(super) fn assemble(
     };
     config.base_model_name_or_path = same(|config| &config.base_model_name_or_path);
     config.revision = same(|config| &config.revision);
-    Adapter { config, updates, base, metadata: BTreeMap::new() }
+    Adapter { config, updates, base, metadata: metadata(modules) }
+}
+
+/// Topics, licences and attributions of all modules that take part; what each asks for holds for the whole.
+fn metadata(modules: &[(&Adapter, f32)]) -> BTreeMap<String, String> {
+    let mut joined = BTreeMap::new();
+    for (key, separator) in [("topic", " + "), ("license", " AND "), ("attribution", "; ")] {
+        let mut values: Vec<&str> = Vec::new();
+        let taking_part = modules.iter().filter(|(_, weight)| *weight != 0.0);
+        for value in taking_part.filter_map(|(adapter, _)| adapter.metadata.get(key)) {
+            if !values.contains(&value.as_str()) {
+                values.push(value);
+            }
+        }
+        // `A OR B` beside another licence.
+        let several = values.len() > 1;
+        let grouped = |value: &str| {
+            if several && key == "license" && value.contains(" OR ") { format!("({value})") } else { value.to_owned() }
+        };
+        if !values.is_empty() {
+            let text = values.into_iter().map(grouped).collect::<Vec<String>>().join(separator);
+            joined.insert(key.to_owned(), text);
+        }
+    }
+    joined
 }

@@ -121,7 +121,7 @@ impl Method {
 /// A module made of modules.
 #[derive(Debug, Clone)]
 pub struct Composition {
-    /// The module; every update has scale 1. Its metadata are empty.
+    /// The module; every update has scale 1. Topics, licences and attributions are those of its parts together.
     pub adapter: Adapter,
     /// What became of each projection.
     pub projections: BTreeMap<String, Kept>,
