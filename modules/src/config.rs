@@ -226,7 +226,11 @@ fn unsupported(keys: &Map<String, Value>) -> Vec<String> {
         ));
     }
     if keys.get("use_dora").is_some_and(|value| !is_off(value)) {
-        problems.push("`use_dora`: DoRA is not supported".to_owned());
+        problems.push(
+            "`use_dora`: DoRA is not supported, for it rescales the base's own weights; merge it into its base with \
+             PEFT, and `lore module extract` makes a plain module of the difference"
+                .to_owned(),
+        );
     }
     if let Some(saved) = keys.get("modules_to_save").filter(|value| !is_off(value)) {
         problems.push(format!("`modules_to_save` {saved}: fully trained modules are not supported"));

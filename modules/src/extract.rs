@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use faer::Mat;
 use lore_model::files::ModelFiles;
+use nalgebra::DMatrix;
 use rayon::prelude::*;
 
 use crate::Error;
@@ -96,7 +96,7 @@ fn change(name: String, shape: &[usize], before: &[f32], after: &[f32], keep: Ke
         return Ok(Change::Other(name, if size > 0.0 { difference / size } else { f64::INFINITY }));
     };
     let at = |row: usize, column: usize| row * columns + column;
-    let dense = Mat::from_fn(rows, columns, |i, j| f64::from(after[at(i, j)]) - f64::from(before[at(i, j)]));
+    let dense = DMatrix::from_fn(rows, columns, |i, j| f64::from(after[at(i, j)]) - f64::from(before[at(i, j)]));
     let (update, kept) = Singular::of_dense(&dense, keep)?.update();
     Ok(Change::Projection(path.to_owned(), update, kept))
 }

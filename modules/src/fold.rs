@@ -1,6 +1,5 @@
 //! Modules folded into the weights of their base.
 
-use faer::Mat;
 use lore_model::weights::WeightFile;
 
 use crate::adapter::Adapter;
@@ -26,7 +25,7 @@ pub fn folded<'a>(
             .filter_map(|(adapter, weight)| Some(Factors::of(adapter.updates.get(path)?, f64::from(*weight))))
             .collect();
         if !parts.is_empty() {
-            let change: Mat<f64> = Factors::sum(&parts).dense();
+            let change = Factors::sum(&parts).dense();
             let columns = change.ncols();
             for (row, values) in values.chunks_exact_mut(columns).enumerate() {
                 for (column, value) in values.iter_mut().enumerate() {

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use lore_model::files::ModelFiles;
 use lore_model::save::{Repository, SHARD_BYTES, StoredType, save_repository};
-use lore_model::weights::WeightFile;
 use lore_modules::delta::{Keep, Kept};
 use lore_modules::extract::extract;
 use lore_modules::fold::folded;

@@ -3,7 +3,6 @@
 
 mod small;
 
-use lore_model::weights::WeightFile;
 use lore_modules::Adapter;
 use lore_modules::inspect::{Pair, diff, inspect};
 use small::*;

@@ -27,8 +27,8 @@ mod ties;
 
 use std::collections::BTreeMap;
 
-use faer::Mat;
 use lore_model::sampling::Random;
+use nalgebra::DMatrix;
 use rayon::prelude::*;
 
 use crate::Error;
@@ -234,24 +234,19 @@ fn dense(
     parts: &[Part<'_>],
     sparsify: impl Fn(&mut [f64], usize),
     merge: fn(&[Vec<f64>], &[f64]) -> Vec<f64>,
-) -> Mat<f64> {
+) -> DMatrix<f64> {
     let weights: Vec<f64> = parts.iter().map(|part| part.weight).collect();
     let (rows, columns) = (parts[0].update.out_features, parts[0].update.in_features);
     let changes: Vec<Vec<f64>> = parts
         .iter()
         .map(|part| {
-            let mut values = by_columns(&Factors::of(part.update, 1.0).dense());
+            let mut values: Vec<f64> = Factors::of(part.update, 1.0).dense().data.into();
             sparsify(&mut values, part.place);
             values
         })
         .collect();
     let merged = merge(&changes, &weights);
-    Mat::from_fn(rows, columns, |row, column| merged[column * rows + row])
-}
-
-/// The values of a matrix, column after column.
-fn by_columns(matrix: &Mat<f64>) -> Vec<f64> {
-    (0..matrix.ncols()).flat_map(|column| matrix.col_as_slice(column).iter().copied()).collect()
+    DMatrix::from_vec(rows, columns, merged)
 }
 
 /// Exactly `Σ weight · scale · B·A`: rows of `A` one after another, columns of `B` side by side.

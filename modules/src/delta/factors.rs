@@ -1,6 +1,6 @@
 //! `ΔW` as the product of a tall and a wide matrix.
 
-use faer::Mat;
+use nalgebra::DMatrix;
 
 use super::{Keep, Singular};
 use crate::adapter::LowRank;
@@ -10,9 +10,9 @@ use crate::error::Error;
 #[derive(Debug, Clone)]
 pub struct Factors {
     /// `[out, k]`.
-    pub left: Mat<f64>,
+    pub left: DMatrix<f64>,
     /// `[k, in]`.
-    pub right: Mat<f64>,
+    pub right: DMatrix<f64>,
 }
 
 impl Factors {
@@ -20,8 +20,8 @@ impl Factors {
     pub fn of(update: &LowRank, weight: f64) -> Self {
         let (rank, factor) = (update.rank, weight * f64::from(update.scale));
         Self {
-            left: Mat::from_fn(update.out_features, rank, |row, k| factor * f64::from(update.b[row * rank + k])),
-            right: Mat::from_fn(rank, update.in_features, |k, column| {
+            left: DMatrix::from_fn(update.out_features, rank, |row, k| factor * f64::from(update.b[row * rank + k])),
+            right: DMatrix::from_fn(rank, update.in_features, |k, column| {
                 f64::from(update.a[k * update.in_features + column])
             }),
         }
@@ -37,8 +37,10 @@ impl Factors {
         let places: Vec<(usize, usize)> =
             ranks.iter().enumerate().flat_map(|(part, &rank)| (0..rank).map(move |k| (part, k))).collect();
         Self {
-            left: Mat::from_fn(out_features, places.len(), |row, k| parts[places[k].0].left[(row, places[k].1)]),
-            right: Mat::from_fn(places.len(), in_features, |k, column| parts[places[k].0].right[(places[k].1, column)]),
+            left: DMatrix::from_fn(out_features, places.len(), |row, k| parts[places[k].0].left[(row, places[k].1)]),
+            right: DMatrix::from_fn(places.len(), in_features, |k, column| {
+                parts[places[k].0].right[(places[k].1, column)]
+            }),
         }
     }
 
@@ -48,15 +50,15 @@ impl Factors {
     }
 
     /// `ΔW` itself, `[out, in]`.
-    pub fn dense(&self) -> Mat<f64> {
+    pub fn dense(&self) -> DMatrix<f64> {
         &self.left * &self.right
     }
 
     /// The Frobenius inner product `⟨ΔW, ΔW'⟩ = tr(ΔWᵀ ΔW')`.
     pub fn inner(&self, other: &Self) -> f64 {
-        let left = self.left.transpose() * &other.left;
+        let left = self.left.tr_mul(&other.left);
         let right = &self.right * other.right.transpose();
-        (0..left.ncols()).map(|j| (0..left.nrows()).map(|i| left[(i, j)] * right[(i, j)]).sum::<f64>()).sum()
+        left.dot(&right)
     }
 
     /// The Frobenius norm.
@@ -70,12 +72,8 @@ impl Factors {
     /// # Errors
     /// [`Error::Decomposition`].
     pub fn singular(&self, keep: Keep) -> Result<Singular, Error> {
-        let (left, right) = (self.left.qr(), self.right.transpose().qr());
-        let core = left.thin_R() * right.thin_R().transpose();
-        let (u, values, v) = Singular::thin(&core)?;
-        let kept = keep.count(&values);
-        let u = left.compute_thin_Q() * u.subcols(0, kept);
-        let v = right.compute_thin_Q() * v.subcols(0, kept);
-        Ok(Singular { u, v, values })
+        let (left, right) = (self.left.clone().qr(), self.right.transpose().qr());
+        let core = Singular::of_dense(&(left.r() * right.r().transpose()), keep)?;
+        Ok(Singular { u: left.q() * core.u, v: right.q() * core.v, values: core.values })
     }
 }

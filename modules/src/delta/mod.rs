@@ -4,7 +4,7 @@
 //! singular values) is answered from them in `O((out + in)·k²)`, without the dense `[out, in]` matrix. All of it
 //! is in `f64`: factors come from `f32` files, and the results are rounded once, when they are stored.
 //!
-//! Decompositions come from `faer`.
+//! Factorisations come from `nalgebra`.
 
 mod factors;
 mod singular;

@@ -1,6 +1,6 @@
 //! Singular values of `ΔW`, and `ΔW` cut down to the largest of them.
 
-use faer::{Mat, Side};
+use nalgebra::DMatrix;
 
 use super::root_of_squares;
 use crate::adapter::LowRank;
@@ -43,9 +43,9 @@ impl Keep {
 #[derive(Debug, Clone)]
 pub struct Singular {
     /// `[out, kept]`.
-    pub u: Mat<f64>,
+    pub u: DMatrix<f64>,
     /// `[in, kept]`.
-    pub v: Mat<f64>,
+    pub v: DMatrix<f64>,
     /// Every singular value that is not zero to rounding, those not kept too, largest first.
     pub values: Vec<f64>,
 }
@@ -56,35 +56,29 @@ impl Singular {
     ///
     /// # Errors
     /// [`Error::Decomposition`].
-    pub fn of_dense(dense: &Mat<f64>, keep: Keep) -> Result<Self, Error> {
-        let (rows, columns) = (dense.nrows(), dense.ncols());
+    pub fn of_dense(dense: &DMatrix<f64>, keep: Keep) -> Result<Self, Error> {
+        let (rows, columns) = dense.shape();
         let tall = rows >= columns;
-        let gram = if tall { dense.transpose() * dense } else { dense * dense.transpose() };
-        let size = gram.nrows();
-        let eigen = gram.self_adjoint_eigen(Side::Lower).map_err(|_| Error::Decomposition { rows, columns })?;
-        let eigenvalues = eigen.S().column_vector();
-        // Smallest first; of a positive semidefinite matrix, so that a negative one is rounding.
-        let values = (0..size).rev().map(|i| eigenvalues[i].max(0.0).sqrt()).collect();
-        let values = above_rounding(values);
-        let kept = keep.count(&values);
-        let basis = Mat::from_fn(size, kept, |row, k| eigen.U()[(row, size - 1 - k)]);
-        let mut image = if tall { dense * &basis } else { dense.transpose() * &basis };
-        for k in 0..kept {
-            let inverse = 1.0 / values[k];
-            (0..image.nrows()).for_each(|row| image[(row, k)] *= inverse);
+        let gram = if tall { dense.tr_mul(dense) } else { dense * dense.transpose() };
+        let failed = || Error::Decomposition { rows, columns };
+        if gram.iter().any(|value| !value.is_finite()) {
+            return Err(failed());
+        }
+        // Usually about two steps per eigenvalue; of rounding there is no end to wait for.
+        let steps = 1000 + 100 * gram.nrows();
+        let eigen = gram.try_symmetric_eigen(f64::EPSILON, steps).ok_or_else(failed)?;
+        let mut order: Vec<usize> = (0..eigen.eigenvalues.len()).collect();
+        order.sort_by(|&a, &b| eigen.eigenvalues[b].total_cmp(&eigen.eigenvalues[a]));
+        // The matrix is positive semidefinite, so that a negative eigenvalue is rounding.
+        let values = above_rounding(order.iter().map(|&i| eigen.eigenvalues[i].max(0.0).sqrt()).collect());
+        order.truncate(keep.count(&values));
+        let basis = eigen.eigenvectors.select_columns(&order);
+        let mut image = if tall { dense * &basis } else { dense.tr_mul(&basis) };
+        for (mut column, value) in image.column_iter_mut().zip(&values) {
+            column /= *value;
         }
         let (u, v) = if tall { (image, basis) } else { (basis, image) };
         Ok(Self { u, v, values })
-    }
-
-    /// Left vectors, values and right vectors of a small matrix, without those that are zero to rounding.
-    pub(super) fn thin(matrix: &Mat<f64>) -> Result<(Mat<f64>, Vec<f64>, Mat<f64>), Error> {
-        let (rows, columns) = (matrix.nrows(), matrix.ncols());
-        let parts = matrix.thin_svd().map_err(|_| Error::Decomposition { rows, columns })?;
-        let sizes = parts.S().column_vector();
-        let values = above_rounding((0..rows.min(columns)).map(|i| sizes[i]).collect());
-        let first = |vectors: faer::MatRef<'_, f64>| vectors.subcols(0, values.len()).to_owned();
-        Ok((first(parts.U()), values.clone(), first(parts.V())))
     }
 
     /// How many triples were kept.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use faer::{Mat, MatRef};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -79,8 +78,8 @@ struct Sums {
 
 impl Sums {
     fn of(first: &Singular, second: &Singular) -> Self {
-        let inputs = first.v.transpose() * &second.v;
-        let outputs = first.u.transpose() * &second.u;
+        let inputs = first.v.tr_mul(&second.v);
+        let outputs = first.u.tr_mul(&second.u);
         let ranks = [first.kept() as f64, second.kept() as f64];
         let entries = || (0..first.kept()).flat_map(|i| (0..second.kept()).map(move |j| (i, j)));
         let chance = |size: usize| ranks[0] * ranks[1] / size as f64;
@@ -90,7 +89,7 @@ impl Sums {
         Self {
             inner: entries().map(|(i, j)| first.values[i] * outputs[(i, j)] * second.values[j] * inputs[(i, j)]).sum(),
             squared: [squared_norm(first), squared_norm(second)],
-            shared: [squared(inputs.as_ref()), squared(outputs.as_ref())],
+            shared: [inputs.norm_squared(), outputs.norm_squared()],
             chance: [chance(first.v.nrows()), chance(first.u.nrows())],
             angles: ranks[0].min(ranks[1]),
             response: [weighted(&|_, j| second.values[j]), weighted(&|i, _| first.values[i])],
@@ -163,10 +162,6 @@ pub(super) fn check_shapes(modules: &[(&str, &Adapter)]) -> Result<(), Error> {
     if problems.is_empty() { Ok(()) } else { Err(Error::Composition { problems }) }
 }
 
-fn squared(matrix: MatRef<'_, f64>) -> f64 {
-    matrix.squared_norm_l2()
-}
-
 fn squared_norm(change: &Singular) -> f64 {
     change.values.iter().map(|value| value * value).sum()
 }
@@ -177,6 +172,8 @@ fn ratio(part: f64, whole: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use nalgebra::DMatrix;
+
     use super::*;
 
     /// Inputs e₁ and (e₁ + e₂)/√2, outputs e₁ and e₂; sizes 2 and 3.
@@ -184,8 +181,8 @@ mod tests {
     fn two_rank_one_changes_by_hand() {
         let root = 0.5f64.sqrt();
         let one = |output: [f64; 2], input: [f64; 2], value| Singular {
-            u: Mat::from_fn(2, 1, |i, _| output[i]),
-            v: Mat::from_fn(2, 1, |i, _| input[i]),
+            u: DMatrix::from_fn(2, 1, |i, _| output[i]),
+            v: DMatrix::from_fn(2, 1, |i, _| input[i]),
             values: vec![value],
         };
         let (first, second) = (one([1.0, 0.0], [1.0, 0.0], 2.0), one([0.0, 1.0], [root, root], 3.0));
