@@ -155,8 +155,10 @@ fn description(method: Method, modules: &[WeightedModule]) -> String {
 
 /// What a module's directory is called.
 pub fn name(path: &Path) -> String {
-    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+    // Only `.` and `..` are looked up: what a link is called says more than what it points to.
+    let named =
+        if path.file_name().is_some() { path.to_owned() } else { std::fs::canonicalize(path).unwrap_or_default() };
+    named.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Refuses to write over something that is read.

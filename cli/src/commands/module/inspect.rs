@@ -68,7 +68,7 @@ fn place(projection: &str) -> (&str, &str) {
 }
 
 /// Groups of projections, layers by number.
-fn groups<'a>(facts: &'a ModuleFacts, by_layer: bool) -> BTreeMap<(usize, &'a str), Vec<&'a ProjectionFacts>> {
+fn groups(facts: &ModuleFacts, by_layer: bool) -> BTreeMap<(usize, &str), Vec<&ProjectionFacts>> {
     let mut groups = BTreeMap::<(usize, &str), Vec<&ProjectionFacts>>::new();
     for facts in &facts.projections {
         let (layer, kind) = place(&facts.projection);
