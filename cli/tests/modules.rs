@@ -52,7 +52,7 @@ fn a_composition_is_used_like_its_parts() {
     }
     let facts: Value = serde_json::from_slice(&bench.read("ties/lore.json")).unwrap();
     let text = facts["metadata"]["composition"].as_str().unwrap();
-    assert_eq!(text, "Ties { density: 0.5, rank: Some(3) } of one=1, two=1");
+    assert_eq!(text, "ties, density 0.5, rank 3: one=1, two=1");
 }
 
 #[test]

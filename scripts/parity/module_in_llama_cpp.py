@@ -1,7 +1,7 @@
 """Checks that a module exported to GGUF does in llama.cpp what it does here: greedy continuations of base and module.
 
-The base must be a GGUF file of the Llama architecture. Without a module, a random one of rank 8 is used, with
-different alphas by projection.
+The base must be a GGUF file of the Llama architecture. It is compared dequantised to f32, since llama.cpp also rounds
+the inputs of quantised weights. Without a module, a random one of rank 8 is used, with different alphas by projection.
 Needs: pip install xllamacpp (llama.cpp in a wheel) gguf numpy safetensors. Run:
   python3 scripts/parity/module_in_llama_cpp.py BASE.gguf [MODULE] [--lore target/release/lore]
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import xllamacpp
-from gguf import GGUFReader
+from gguf import GGUFReader, GGUFWriter, dequantize
 from safetensors.numpy import save_file
 
 arguments = argparse.ArgumentParser()
@@ -24,6 +24,25 @@ arguments.add_argument("--lore", default="target/release/lore")
 arguments.add_argument("--tokens", type=int, default=24)
 arguments = arguments.parse_args()
 PROMPTS = ["The capital of", "Water is", "An attacker can"]
+
+
+def dequantised(path):
+    """The base with every tensor as f32."""
+    reader = GGUFReader(arguments.base)
+    fields = [field for name, field in reader.fields.items() if not name.startswith("GGUF.")]
+    architecture = next(field.contents() for field in fields if field.name == "general.architecture")
+    writer = GGUFWriter(path, architecture)
+    for field in fields:
+        if field.name not in ("general.architecture", "general.file_type"):
+            kind, *inner = field.types
+            writer.add_key_value(field.name, field.contents(), kind, sub_type=inner[-1] if inner else None)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
 
 
 def random_module(folder):
@@ -67,12 +86,14 @@ def there(lora):
     def complete(prompt):
         # Text begins with the same token as here.
         request = {"prompt": "<|endoftext|>" + prompt, "n_predict": arguments.tokens, "temperature": 0.0, "cache_prompt": False}
-        return server.handle_completions(request)["content"]
+        answer = server.handle_completions(request)
+        return answer["choices"][0]["text"] if "choices" in answer else answer["content"]
 
     return [complete(prompt) for prompt in PROMPTS]
 
 
 with tempfile.TemporaryDirectory() as folder:
+    arguments.base = dequantised(Path(folder) / "base.gguf")
     module = arguments.module or random_module(Path(folder) / "random")
     lora = Path(folder) / "module.gguf"
     command = [arguments.lore, "module", "export", module, "--base", arguments.base, "--out", lora, "--allow-base-mismatch"]

@@ -150,7 +150,7 @@ pub fn run(arguments: &ComposeArguments, session: &Session) -> Result<()> {
 /// What was done, for whoever finds the module later.
 fn description(method: Method, modules: &[WeightedModule]) -> String {
     let parts: Vec<String> = modules.iter().map(|module| format!("{}={}", name(&module.path), module.weight)).collect();
-    format!("{method:?} of {}", parts.join(", "))
+    format!("{method}: {}", parts.join(", "))
 }
 
 /// What a module's directory is called.

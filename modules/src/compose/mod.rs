@@ -26,6 +26,7 @@ mod sparsify;
 mod ties;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use lore_model::sampling::Random;
 use nalgebra::DMatrix;
@@ -91,6 +92,32 @@ pub enum Method {
         /// The rank.
         rank: Option<usize>,
     },
+}
+
+impl fmt::Display for Method {
+    /// `ties, density 0.2, rank 32`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cat => "cat",
+            Self::Linear => "linear",
+            Self::Svd { .. } => "svd",
+            Self::Ties { .. } => "ties",
+            Self::DareLinear { .. } => "dare-linear",
+            Self::DareTies { .. } => "dare-ties",
+            Self::MagnitudePrune { .. } => "magnitude-prune",
+            Self::Knots { .. } => "knots",
+        })?;
+        if let Some(density) = self.density() {
+            write!(f, ", density {density}")?;
+        }
+        if let Self::DareLinear { seed, .. } | Self::DareTies { seed, .. } = self {
+            write!(f, ", seed {seed}")?;
+        }
+        if let Some(rank) = self.rank() {
+            write!(f, ", rank {rank}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Method {
