@@ -333,6 +333,20 @@ fn a_composition_is_a_module_like_any_other() {
 }
 
 #[test]
+fn topics_and_licences_are_those_of_every_part() {
+    let [mut one, mut two, mut three] = three();
+    let licences = ["MIT OR Apache-2.0", "CC-BY-4.0", "LicenseRef-unused"];
+    for ((adapter, licence), topic) in [&mut one, &mut two, &mut three].into_iter().zip(licences).zip(["a", "b", "c"]) {
+        adapter.metadata.insert("license".to_owned(), licence.to_owned());
+        adapter.metadata.insert("topic".to_owned(), topic.to_owned());
+    }
+    let made = composed(&[(&one, 1.0), (&two, 0.5), (&three, 0.0)], Method::Cat).adapter.metadata;
+    assert_eq!(made["license"], "(MIT OR Apache-2.0) AND CC-BY-4.0");
+    assert_eq!(made["topic"], "a + b");
+    assert_eq!(composed(&[(&one, 1.0), (&one, 1.0)], Method::Cat).adapter.metadata, one.metadata);
+}
+
+#[test]
 fn what_peft_makes_of_two_modules() {
     let expected: Value = serde_json::from_str(&std::fs::read_to_string(fixture("composition.json")).unwrap()).unwrap();
     let modules = [peft::read(&fixture("plain")).unwrap(), peft::read(&fixture("patterns")).unwrap()];
