@@ -13,6 +13,7 @@ mod quantity;
 mod recipe;
 mod session;
 mod stages;
+mod table;
 
 use std::io::Write;
 use std::panic::PanicHookInfo;
@@ -43,6 +44,8 @@ enum Command {
     Fetch(commands::fetch::FetchArguments),
     Generate(commands::generate::GenerateArguments),
     Score(commands::score::ScoreArguments),
+    Compose(commands::compose::ComposeArguments),
+    Module(commands::module::ModuleArguments),
     Convert(commands::convert::ConvertArguments),
     Trim(commands::trim::TrimArguments),
     Doctor(commands::doctor::DoctorArguments),
@@ -88,6 +91,8 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Bench(arguments) => commands::bench::bench(arguments, &session),
         Command::Generate(arguments) => commands::generate::run(arguments, &session),
         Command::Score(arguments) => commands::score::score(arguments, &session),
+        Command::Compose(arguments) => commands::compose::run(arguments, &session),
+        Command::Module(arguments) => commands::module::run(arguments, &session),
         Command::Convert(arguments) => commands::convert::convert(arguments, &session),
         Command::Trim(arguments) => commands::trim::run(arguments, &session),
         Command::Doctor(arguments) => commands::doctor::doctor(arguments, &session),

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use lore_model::Decoder;
+use lore_model::config::ModelConfig;
 use lore_model::files::ModelFiles;
 use lore_model::fingerprint::Fingerprint;
-use lore_modules::{LoadedModule, activate, peft};
+use lore_modules::{Adapter, LoadedModule, activate, peft};
 
 use crate::error::{Error, Result};
 use crate::location::WeightedModule;
@@ -73,15 +74,30 @@ impl LoadedModel {
         }
         let fingerprint = self.fingerprint()?;
         let device = self.decoder.embedding.device();
-        let mut loaded = Vec::new();
-        for module in modules {
-            let adapter = peft::read(&module.path)?;
-            adapter
-                .check_base(&self.files.config, &fingerprint, allow_mismatch)
-                .map_err(Error::while_doing(format!("module {}", module.path.display())))?;
-            loaded.push((LoadedModule::new(&adapter, &device), module.weight));
-        }
+        let adapters = read_modules(modules, &self.files.config, &fingerprint, allow_mismatch)?;
+        let loaded: Vec<(LoadedModule, f32)> =
+            adapters.iter().map(|(adapter, weight)| (LoadedModule::new(adapter, &device), *weight)).collect();
         let weighted: Vec<(&LoadedModule, f32)> = loaded.iter().map(|(module, weight)| (module, *weight)).collect();
         Ok(activate(&self.decoder, &weighted))
     }
+}
+
+/// Reads modules with their weights; each must have been trained on this base, unless `allow_mismatch`.
+///
+/// # Errors
+/// A module that cannot be read or belongs to another base.
+pub fn read_modules(
+    modules: &[WeightedModule],
+    config: &ModelConfig,
+    fingerprint: &Fingerprint,
+    allow_mismatch: bool,
+) -> Result<Vec<(Adapter, f32)>> {
+    let read = |module: &WeightedModule| {
+        let adapter = peft::read(&module.path)?;
+        adapter
+            .check_base(config, fingerprint, allow_mismatch)
+            .map_err(Error::while_doing(format!("module {}", module.path.display())))?;
+        Ok((adapter, module.weight))
+    };
+    modules.iter().map(read).collect()
 }

@@ -42,8 +42,11 @@ fn snapshot(name: &str, arguments: &[&str], files: &[(&str, &str)]) {
 #[test]
 fn help() {
     snapshot("help", &["--help"], &[]);
-    for command in ["run", "fetch", "generate", "score", "convert", "trim", "doctor", "bench"] {
+    for command in ["run", "fetch", "generate", "score", "compose", "module", "convert", "trim", "doctor", "bench"] {
         snapshot(&format!("help_{command}"), &[command, "--help"], &[]);
+    }
+    for command in ["inspect", "diff", "export", "import", "fold", "extract"] {
+        snapshot(&format!("help_module_{command}"), &["module", command, "--help"], &[]);
     }
 }
 
@@ -52,13 +55,23 @@ fn the_help_of_every_command_shows_an_example() {
     let folder = tempfile::tempdir().unwrap();
     let help = |arguments: &[&str]| String::from_utf8(lore(folder.path(), arguments).stdout).unwrap();
     let all = help(&["--help"]);
-    let listed = all.split_once("Commands:\n").unwrap().1.lines().take_while(|line| !line.is_empty());
-    let commands: Vec<&str> = listed.map(|line| line.split_whitespace().next().unwrap()).collect();
-    assert!(commands.contains(&"run") && commands.len() >= 7, "{commands:?}");
-    for command in commands.into_iter().filter(|command| *command != "help") {
-        let text = help(&[command, "--help"]);
+    let listed = |text: &str| -> Vec<String> {
+        let lines = text.split_once("Commands:\n").into_iter().flat_map(|(_, list)| list.lines());
+        let names = lines.take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
+        names.filter(|name| *name != "help").map(str::to_owned).collect()
+    };
+    let shows_an_example = |command: &[&str]| {
+        let text = help(&[command, &["--help"]].concat());
         let example = text.split_once("Example").map(|(_, after)| after);
-        assert!(example.is_some_and(|after| after.contains(&format!("lore {command}"))), "{text}");
+        assert!(example.is_some_and(|after| after.contains(&format!("lore {}", command.join(" ")))), "{text}");
+        text
+    };
+    let commands = listed(&all);
+    assert!(commands.iter().any(|command| command == "run") && commands.len() >= 7, "{commands:?}");
+    for command in &commands {
+        for part in listed(&shows_an_example(&[command])) {
+            shows_an_example(&[command, &part]);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod dequantise;
 pub mod gguf;
 pub mod gguf_metadata;
 pub mod gguf_names;
+pub mod gguf_writer;
 pub mod mapping;
 pub mod memory;
 pub mod safetensors;

@@ -62,7 +62,7 @@ impl Adapter {
         if problems.is_empty() { Ok(()) } else { Err(Error::Shapes { problems }) }
     }
 
-    fn shape_problems(&self, config: &ModelConfig) -> Vec<String> {
+    pub(crate) fn shape_problems(&self, config: &ModelConfig) -> Vec<String> {
         let projections: BTreeMap<String, Vec<usize>> = config
             .expected_tensors()
             .into_iter()

@@ -8,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use crate::Error;
+use crate::adapter::LowRank;
 
 /// Ranks and scales of a LoRA module, by PEFT's rules.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +45,26 @@ impl AdapterConfig {
             base_model_name_or_path: None,
             revision: None,
         }
+    }
+
+    /// The configuration in which these updates have the ranks they have: the commonest is the rule, the others
+    /// are patterns by whole name. The scale is `alpha / rank`.
+    pub(crate) fn of_ranks(updates: &BTreeMap<String, LowRank>, alpha: f64) -> Self {
+        let mut counts = BTreeMap::<usize, usize>::new();
+        updates.values().for_each(|update| *counts.entry(update.rank).or_default() += 1);
+        let commonest = counts.iter().max_by_key(|(rank, count)| (**count, **rank)).map_or(1, |(rank, _)| *rank);
+        let mut config = Self::uniform(commonest, alpha);
+        let others = updates.iter().filter(|(_, update)| update.rank != commonest);
+        config.rank_pattern.extend(others.map(|(path, update)| (path.clone(), update.rank)));
+        config
+    }
+
+    /// [`AdapterConfig::of_ranks`] with the scale 1 for every update.
+    pub(crate) fn of_scale_one(updates: &BTreeMap<String, LowRank>) -> Self {
+        let mut config = Self::of_ranks(updates, 0.0);
+        config.alpha = config.rank as f64;
+        config.alpha_pattern = config.rank_pattern.iter().map(|(path, rank)| (path.clone(), *rank as f64)).collect();
+        config
     }
 
     /// The rank of the update of this projection.
@@ -205,7 +226,11 @@ fn unsupported(keys: &Map<String, Value>) -> Vec<String> {
         ));
     }
     if keys.get("use_dora").is_some_and(|value| !is_off(value)) {
-        problems.push("`use_dora`: DoRA is not supported".to_owned());
+        problems.push(
+            "`use_dora`: DoRA is not supported, for it rescales the base's own weights; merge it into its base with \
+             PEFT, and `lore module extract` makes a plain module of the difference"
+                .to_owned(),
+        );
     }
     if let Some(saved) = keys.get("modules_to_save").filter(|value| !is_off(value)) {
         problems.push(format!("`modules_to_save` {saved}: fully trained modules are not supported"));

@@ -42,6 +42,34 @@ pub enum Error {
         /// Every update that does not fit.
         problems: Vec<String>,
     },
+    /// The modules cannot become one.
+    #[error("the modules cannot be composed:{}", bullets(problems))]
+    Composition {
+        /// Every reason.
+        problems: Vec<String>,
+    },
+    /// A GGUF file is not a LoRA module for the base at hand.
+    #[error("{}: not a module that can be imported:{}", path.display(), bullets(problems))]
+    Import {
+        /// The file.
+        path: PathBuf,
+        /// Every reason.
+        problems: Vec<String>,
+    },
+    /// The difference of two models is not a module.
+    #[error("no module can be extracted:{}", bullets(problems))]
+    Extraction {
+        /// Every reason.
+        problems: Vec<String>,
+    },
+    /// Singular values could not be computed.
+    #[error("the singular values of a {rows}×{columns} matrix did not converge; its values are out of range")]
+    Decomposition {
+        /// Rows of the matrix.
+        rows: usize,
+        /// Columns of the matrix.
+        columns: usize,
+    },
     /// The module was trained on another base, or does not say on which.
     #[error(
         "the module was trained on {}, and this base is {found}; use the base it was trained on: \

@@ -14,8 +14,14 @@
 
 pub mod activate;
 pub mod adapter;
+pub mod compose;
 pub mod config;
+pub mod delta;
 pub mod error;
+pub mod extract;
+pub mod fold;
+pub mod gguf;
+pub mod inspect;
 pub mod peft;
 
 pub use activate::{LoadedModule, activate};

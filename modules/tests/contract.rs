@@ -1,101 +1,19 @@
 //! What every module and every composition of modules must keep to, on a small Llama.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod small;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use burn::tensor::Device;
 use lore_model::Decoder;
-use lore_model::files::ModelFiles;
 use lore_model::fingerprint::Fingerprint;
-use lore_model::ops::head::logits;
 use lore_model::ops::host::{matrix, values};
-use lore_model::ops::sequences::Sequences;
 use lore_model::projection::LowRank as Update;
-use lore_model::sampling::{Random, arg_max};
-use lore_modules::{Adapter, AdapterConfig, Error, LoadedModule, LowRank, activate, peft};
+use lore_model::sampling::arg_max;
+use lore_modules::{Adapter, Error, LoadedModule, LowRank, activate, peft};
 use serde_json::Value;
-
-fn base_files() -> ModelFiles {
-    ModelFiles::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures/tiny-llama")).unwrap()
-}
-
-fn base() -> Decoder {
-    let files = base_files();
-    Decoder::load(&files.config, &*files.weights, &Device::flex()).unwrap()
-}
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
-
-/// Logits after every token of some text.
-fn forward(decoder: &Decoder, ids: &[u32]) -> Vec<f32> {
-    let hidden = decoder.hidden(Arc::new(ids.to_vec()), Arc::new(Sequences::whole(&[ids.len()])));
-    values(&logits(hidden, decoder.head()))
-}
-
-fn text() -> Vec<u32> {
-    let mut random = Random::new(1, 1);
-    (0..30).map(|_| (random.bits() % 320) as u32).collect()
-}
-
-fn relative_difference(found: &[f32], expected: &[f32]) -> f32 {
-    assert_eq!(found.len(), expected.len());
-    let scale = expected.iter().map(|x| x.abs()).fold(0.0, f32::max);
-    found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / scale
-}
-
-/// A module of random values on the projections whose names end in one of `targets`.
-fn module(rank: usize, alpha: f64, targets: &[&str], seed: u64) -> Adapter {
-    let mut random = Random::new(seed, 4);
-    let config = AdapterConfig::uniform(rank, alpha);
-    let mut updates = BTreeMap::new();
-    for (name, shape) in base_files().config.expected_tensors() {
-        let Some(path) =
-            name.strip_suffix(".weight").filter(|path| targets.iter().any(|target| path.ends_with(target)))
-        else {
-            continue;
-        };
-        let (out_features, in_features) = (shape[0], shape[1]);
-        let mut draw = |count: usize| -> Vec<f32> { (0..count).map(|_| random.normal() as f32 * 0.2).collect() };
-        let (a, b) = (draw(rank * in_features), draw(out_features * rank));
-        let scale = config.scale_of(path);
-        updates.insert(path.to_owned(), LowRank { a, b, rank, in_features, out_features, scale });
-    }
-    assert!(!updates.is_empty());
-    Adapter { config, updates, base: None, metadata: BTreeMap::new() }
-}
-
-/// `scale · B · A` in `f64`, `[out, in]`.
-fn dense(update: &LowRank) -> Vec<f64> {
-    let mut out = Vec::with_capacity(update.out_features * update.in_features);
-    for row in 0..update.out_features {
-        for column in 0..update.in_features {
-            let dot: f64 = (0..update.rank)
-                .map(|k| {
-                    f64::from(update.b[row * update.rank + k]) * f64::from(update.a[k * update.in_features + column])
-                })
-                .sum();
-            out.push(dot * f64::from(update.scale));
-        }
-    }
-    out
-}
-
-/// `Σ weight · ΔW` of every projection that some module touches, in `f64`.
-fn dense_sum(modules: &[(&Adapter, f32)]) -> BTreeMap<String, Vec<f64>> {
-    let mut sums = BTreeMap::<String, Vec<f64>>::new();
-    for (module, weight) in modules {
-        for (path, update) in &module.updates {
-            let delta = dense(update);
-            let sum = sums.entry(path.clone()).or_insert_with(|| vec![0.0; delta.len()]);
-            sum.iter_mut().zip(delta).for_each(|(sum, delta)| *sum += f64::from(*weight) * delta);
-        }
-    }
-    sums
-}
+use small::{ALL, base, base_files, dense, dense_sum, fixture, forward, module, refactored, relative_difference, text};
 
 /// The base with the sum added to its own matrices.
 fn merged(base: &Decoder, modules: &[(&Adapter, f32)]) -> Decoder {
@@ -117,8 +35,6 @@ fn composed(base: &Decoder, modules: &[(&Adapter, f32)]) -> Decoder {
     let borrowed: Vec<(&LoadedModule, f32)> = loaded.iter().map(|(module, weight)| (module, *weight)).collect();
     activate(base, &borrowed)
 }
-
-const ALL: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
 #[test]
 fn modules_saved_by_peft_give_its_logits() {
@@ -217,56 +133,11 @@ fn a_composition_is_the_weighted_sum_of_the_dense_updates() {
     assert!(worst_logits <= 1e-5, "{worst_logits}");
 }
 
-/// `R` and its inverse, by Gauss and Jordan.
-fn invertible(size: usize, seed: u64) -> (Vec<f64>, Vec<f64>) {
-    let mut random = Random::new(seed, 6);
-    let r: Vec<f64> =
-        (0..size * size).map(|i| random.normal() * 0.5 + if i / size == i % size { 2.0 } else { 0.0 }).collect();
-    let (mut left, mut inverse) = (r.clone(), vec![0.0; size * size]);
-    (0..size).for_each(|i| inverse[i * size + i] = 1.0);
-    for pivot in 0..size {
-        let row = (pivot..size)
-            .max_by(|&a, &b| left[a * size + pivot].abs().total_cmp(&left[b * size + pivot].abs()))
-            .unwrap();
-        for column in 0..size {
-            left.swap(row * size + column, pivot * size + column);
-            inverse.swap(row * size + column, pivot * size + column);
-        }
-        let by = left[pivot * size + pivot];
-        for column in 0..size {
-            left[pivot * size + column] /= by;
-            inverse[pivot * size + column] /= by;
-        }
-        for other in (0..size).filter(|&other| other != pivot) {
-            let by = left[other * size + pivot];
-            for column in 0..size {
-                left[other * size + column] -= by * left[pivot * size + column];
-                inverse[other * size + column] -= by * inverse[pivot * size + column];
-            }
-        }
-    }
-    (r, inverse)
-}
-
-/// Row-major `[rows, inner] · [inner, columns]`.
-fn product(left: &[f64], right: &[f64], inner: usize) -> Vec<f64> {
-    let (rows, columns) = (left.len() / inner, right.len() / inner);
-    let entry = |i: usize| (0..inner).map(|k| left[i / columns * inner + k] * right[k * columns + i % columns]).sum();
-    (0..rows * columns).map(entry).collect()
-}
-
 #[test]
 fn a_composition_does_not_depend_on_how_an_update_is_factored() {
     let base = base();
     let (one, two) = (module(4, 4.0, &ALL, 21), module(5, 10.0, &["q_proj", "up_proj", "down_proj"], 22));
-    let mut other = one.clone();
-    for (index, update) in other.updates.values_mut().enumerate() {
-        let (r, inverse) = invertible(update.rank, index as u64);
-        let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
-        let narrow = |values: Vec<f64>| values.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
-        update.a = narrow(product(&inverse, &wide(&update.a), update.rank));
-        update.b = narrow(product(&wide(&update.b), &r, update.rank));
-    }
+    let other = refactored(&one);
     assert_ne!(one, other);
     let expected = forward(&composed(&base, &[(&one, 0.6), (&two, -0.8)]), &text());
     let found = forward(&composed(&base, &[(&other, 0.6), (&two, -0.8)]), &text());

@@ -38,6 +38,15 @@ pub enum Dtype {
     Bf16,
 }
 
+impl From<Dtype> for StoredType {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 /// What to convert, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvertRequest {
@@ -85,10 +94,7 @@ fn write_repository(request: &ConvertRequest, session: &Session) -> Result<()> {
         config: &files.config,
         tokenizer: &files.tokenizer,
         tokenizer_settings: &files.tokenizer_settings,
-        dtype: match request.dtype {
-            Dtype::F32 => StoredType::F32,
-            Dtype::Bf16 => StoredType::Bf16,
-        },
+        dtype: request.dtype.into(),
         shard_bytes: SHARD_BYTES,
         readme: None,
     };

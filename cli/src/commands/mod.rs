@@ -1,10 +1,12 @@
 //! One file per command: its arguments, and what it does.
 
 pub mod bench;
+pub mod compose;
 pub mod convert;
 pub mod doctor;
 pub mod fetch;
 pub mod generate;
+pub mod module;
 pub mod run;
 pub mod score;
 pub mod trim;

@@ -1,5 +1,20 @@
 //! GGUF's tensor names and row order, translated to Hugging Face's.
 
+/// Names inside a block, GGUF's and Hugging Face's.
+const PARTS: [(&str, &str); 11] = [
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+];
+
 /// The Hugging Face name of a GGUF tensor; a name that has none is returned unchanged.
 pub fn hugging_face_name(gguf: &str) -> String {
     let whole = match gguf {
@@ -26,21 +41,18 @@ fn in_block(gguf: &str) -> Option<String> {
     if !matches!(kind, "weight" | "bias") {
         return None;
     }
-    let part = match part {
-        "attn_norm" => "input_layernorm",
-        "attn_q" => "self_attn.q_proj",
-        "attn_k" => "self_attn.k_proj",
-        "attn_v" => "self_attn.v_proj",
-        "attn_output" => "self_attn.o_proj",
-        "attn_q_norm" => "self_attn.q_norm",
-        "attn_k_norm" => "self_attn.k_norm",
-        "ffn_norm" => "post_attention_layernorm",
-        "ffn_gate" => "mlp.gate_proj",
-        "ffn_up" => "mlp.up_proj",
-        "ffn_down" => "mlp.down_proj",
-        _ => return None,
-    };
+    let part = PARTS.iter().find(|(name, _)| *name == part)?.1;
     Some(format!("model.layers.{layer}.{part}.{kind}"))
+}
+
+/// The GGUF name of a tensor inside a block, `model.layers.N.part.weight` or `.bias`; nothing for other names.
+pub fn gguf_name(hugging_face: &str) -> Option<String> {
+    let (layer, rest) = hugging_face.strip_prefix("model.layers.")?.split_once('.')?;
+    let (part, kind) = rest.rsplit_once('.')?;
+    let part = PARTS.iter().find(|(_, name)| *name == part)?.0;
+    let name = format!("blk.{layer}.{part}.{kind}");
+    // Whatever is not a number or a kind does not come back.
+    (hugging_face_name(&name) == hugging_face).then_some(name)
 }
 
 /// The row of a llama-architecture GGUF query or key matrix that holds row `row` of Hugging Face's.

@@ -1,0 +1,178 @@
+//! `lore compose`: several modules as one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use lore_datasets::progress::Unit;
+use lore_modules::compose::{Method, compose};
+use lore_modules::{Adapter, peft};
+
+use super::convert::Dtype;
+use crate::error::{Error, Result};
+use crate::location::{ModuleArgument, WeightedModule, resolve_modules};
+use crate::session::Session;
+
+/// Compose modules into one module
+///
+/// Every method works on the change of each weight matrix, not on its factors. The directory written is a PEFT
+/// adapter like any other.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  lore compose --module modules/geography --module modules/history=0.5 --out modules/both
+  lore compose --module modules/geography --module modules/history --method ties --density 0.2 \\
+      --rank 32 --out modules/both")]
+pub struct ComposeArguments {
+    /// A module, a directory or source, and what it is multiplied by [weight: 1]; repeated
+    #[arg(long = "module", value_name = "DIR[=WEIGHT]", required = true)]
+    modules: Vec<ModuleArgument>,
+    /// How modules become one
+    #[arg(long, value_name = "METHOD", value_enum, default_value_t = MethodName::Cat)]
+    method: MethodName,
+    /// Rank of the result, for every method but cat and linear [default: the largest of the modules]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rank: Option<u32>,
+    /// Part of the values that ties, knots, magnitude-prune [default: 0.2] and dare [default: 0.5] keep
+    #[arg(long, value_name = "D", value_parser = density)]
+    density: Option<f64>,
+    /// Decides which values dare drops [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Compose modules trained on different bases; the result then names none
+    #[arg(long)]
+    allow_base_mismatch: bool,
+    /// Directory to write
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Type of the written weights
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t = Dtype::F32)]
+    dtype: Dtype,
+}
+
+/// Methods by their names on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum MethodName {
+    /// The weighted sum, exactly: ranks add up
+    Cat,
+    /// The weighted sum, exactly, at the smallest rank that holds it
+    Linear,
+    /// The weighted sum, cut to its largest singular values
+    Svd,
+    /// Trim small values, elect signs, average what agrees (arXiv 2306.01708)
+    Ties,
+    /// Drop values at random, scale up the rest, add (arXiv 2311.03099)
+    DareLinear,
+    /// Drop values at random, scale up the rest, elect signs, average what agrees
+    DareTies,
+    /// TIES in a singular basis that the modules share (arXiv 2410.19735)
+    Knots,
+    /// Trim small values, add
+    MagnitudePrune,
+}
+
+fn density(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
+        _ => Err("expected a number more than 0 and at most 1".into()),
+    }
+}
+
+impl ComposeArguments {
+    /// The method with its settings; those it does not have are refused.
+    fn method(&self) -> Result<Method> {
+        use MethodName::{Cat, DareLinear, DareTies, Knots, Linear, MagnitudePrune, Svd, Ties};
+        let cuts = !matches!(self.method, Cat | Linear);
+        let thins = !matches!(self.method, Cat | Linear | Svd);
+        let draws = matches!(self.method, DareLinear | DareTies);
+        let name = clap::ValueEnum::to_possible_value(&self.method).map(|value| value.get_name().to_owned());
+        let name = name.unwrap_or_default();
+        for (given, has, option, hint) in [
+            (self.rank.is_some(), cuts, "--rank", "; use --method svd to cut the sum to a rank"),
+            (self.density.is_some(), thins, "--density", ""),
+            (self.seed.is_some(), draws, "--seed", ""),
+        ] {
+            if given && !has {
+                return Err(Error::Usage(format!("{option}: --method {name} does not use it{hint}")));
+            }
+        }
+        let (rank, seed) = (self.rank.map(|rank| rank as usize), self.seed.unwrap_or(0));
+        let density = |default: f64| self.density.unwrap_or(default);
+        Ok(match self.method {
+            Cat => Method::Cat,
+            Linear => Method::Linear,
+            Svd => Method::Svd { rank },
+            Ties => Method::Ties { density: density(0.2), rank },
+            DareLinear => Method::DareLinear { density: density(0.5), seed, rank },
+            DareTies => Method::DareTies { density: density(0.5), seed, rank },
+            Knots => Method::Knots { density: density(0.2), rank },
+            MagnitudePrune => Method::MagnitudePrune { density: density(0.2), rank },
+        })
+    }
+}
+
+/// Composes; the directory goes to stdout.
+///
+/// # Errors
+/// When modules cannot be fetched, read or composed, or the result cannot be written.
+pub fn run(arguments: &ComposeArguments, session: &Session) -> Result<()> {
+    let method = arguments.method()?;
+    let modules = resolve_modules(&arguments.modules, session)?;
+    keep_apart(&arguments.out, modules.iter().map(|module| module.path.as_path()))?;
+    let adapters = modules.iter().map(|module| Ok(peft::read(&module.path)?)).collect::<Result<Vec<Adapter>>>()?;
+    let parts: Vec<(&Adapter, f32)> =
+        adapters.iter().zip(&modules).map(|(adapter, module)| (adapter, module.weight)).collect();
+
+    let paths: std::collections::BTreeSet<&String> =
+        adapters.iter().flat_map(|adapter| adapter.updates.keys()).collect();
+    let task = Mutex::new(session.progress.task("compose", Some(paths.len() as u64), Unit::Items));
+    let each = || {
+        if let Ok(mut task) = task.lock() {
+            task.advance(1);
+        }
+    };
+    let mut composition = compose(&parts, method, arguments.allow_base_mismatch, &each)?;
+    let ranks = composition.projections.values().map(|kept| kept.rank);
+    let (least, most) = ranks.fold((usize::MAX, 0), |(least, most), rank| (least.min(rank), most.max(rank)));
+    let rank = if least == most { most.to_string() } else { format!("{least} to {most}") };
+    let summary = format!(
+        "{} projections at rank {rank}, {:.2} % of the squared norm kept",
+        composition.projections.len(),
+        100.0 * composition.kept_energy()
+    );
+    if let Ok(task) = task.into_inner() {
+        task.finish(&summary);
+    }
+    composition.adapter.metadata.insert("composition".to_owned(), description(method, &modules));
+    peft::write(&arguments.out, &composition.adapter, arguments.dtype.into())?;
+    println!("{}", arguments.out.display());
+    Ok(())
+}
+
+/// What was done, for whoever finds the module later.
+fn description(method: Method, modules: &[WeightedModule]) -> String {
+    let parts: Vec<String> = modules.iter().map(|module| format!("{}={}", name(&module.path), module.weight)).collect();
+    format!("{method}: {}", parts.join(", "))
+}
+
+/// What a module's directory is called.
+pub fn name(path: &Path) -> String {
+    // Only `.` and `..` are looked up: what a link is called says more than what it points to.
+    let named =
+        if path.file_name().is_some() { path.to_owned() } else { std::fs::canonicalize(path).unwrap_or_default() };
+    named.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Refuses to write over something that is read.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn keep_apart<'a>(out: &Path, mut inputs: impl Iterator<Item = &'a Path>) -> Result<()> {
+    let Ok(place) = std::fs::canonicalize(out) else { return Ok(()) };
+    match inputs.find(|input| std::fs::canonicalize(input).is_ok_and(|input| input == place)) {
+        Some(input) => Err(Error::Usage(format!(
+            "--out {}: is also read, as {}; choose another place",
+            out.display(),
+            input.display()
+        ))),
+        None => Ok(()),
+    }
+}
