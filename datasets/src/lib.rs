@@ -40,16 +40,22 @@
 //! ```
 
 pub mod batches;
+mod boundary;
+pub mod clean;
+pub mod decontaminate;
+pub mod dedup;
 pub mod documents;
 pub mod error;
 pub mod evaluation;
 pub mod extract;
 pub mod fetch;
 pub mod mixture;
+pub mod prepare;
 pub mod progress;
 pub mod source;
 pub mod split;
 pub mod token_store;
 pub mod tokenise;
+mod words;
 
 pub use error::{Error, Result};
