@@ -44,6 +44,7 @@ enum Command {
     Generate(commands::generate::GenerateArguments),
     Score(commands::score::ScoreArguments),
     Convert(commands::convert::ConvertArguments),
+    Data(commands::data::DataArguments),
     Doctor(commands::doctor::DoctorArguments),
     Bench(commands::bench::BenchArguments),
 }
@@ -88,6 +89,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Generate(arguments) => commands::generate::run(arguments, &session),
         Command::Score(arguments) => commands::score::score(arguments, &session),
         Command::Convert(arguments) => commands::convert::convert(arguments, &session),
+        Command::Data(arguments) => commands::data::data(arguments, &session),
         Command::Doctor(arguments) => commands::doctor::doctor(arguments, &session),
     }
 }

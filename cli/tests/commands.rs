@@ -42,8 +42,11 @@ fn snapshot(name: &str, arguments: &[&str], files: &[(&str, &str)]) {
 #[test]
 fn help() {
     snapshot("help", &["--help"], &[]);
-    for command in ["run", "fetch", "generate", "score", "convert", "doctor"] {
+    for command in ["run", "fetch", "generate", "score", "convert", "data", "doctor"] {
         snapshot(&format!("help_{command}"), &[command, "--help"], &[]);
+    }
+    for command in ["inspect", "build", "card"] {
+        snapshot(&format!("help_data_{command}"), &["data", command, "--help"], &[]);
     }
 }
 

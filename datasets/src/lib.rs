@@ -17,7 +17,8 @@
 //! ```
 //!
 //! What was fetched becomes training data in four steps, each with its own file between: rules of a recipe
-//! [extract](extract::extract) texts, which become a [table of documents](documents::Documents), each in
+//! [extract](extract::extract) texts, which, [cleaned, without duplicates and evaluation
+//! items](prepare::prepare) where that is asked for, become a [table of documents](documents::Documents), each in
 //! its [split](split::Split); a split is [tokenised](tokenise::tokenise) into a
 //! [store](token_store::TokenStore); and a [mixture](mixture::Mixture) of stores gives the
 //! [batch](batches::Batch) of every step.

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod convert;
+pub mod data;
 pub mod doctor;
 pub mod fetch;
 pub mod generate;

@@ -11,7 +11,7 @@ use lore_datasets::progress::Silent;
 use lore_datasets::source::SourceRequest;
 use lore_model::config::ModelConfig;
 
-use crate::recipe::{Recipe, request};
+use crate::recipe::{Against, Recipe, Topic, request};
 use crate::session::Session;
 use crate::stages::base::BaseStage;
 use crate::stages::evaluate::EvaluateStage;
@@ -34,6 +34,10 @@ pub fn stages(recipe: &Recipe) -> Vec<Box<dyn Stage>> {
     for topic in &recipe.topics {
         let request = request(&topic.source, topic.sha256.as_ref(), &topic.pip_args);
         stages.push(Box::new(Fetch::new(&topic.name, request)));
+        for against in topic.against() {
+            let request = crate::recipe::request(&against.source, against.sha256.as_ref(), &against.pip_args);
+            stages.push(Box::new(Fetch::new(&items_of(topic, against), request)));
+        }
     }
     stages.push(Box::new(TeacherStage::new(&recipe.teacher)));
     for topic in &recipe.topics {
@@ -47,6 +51,11 @@ pub fn stages(recipe: &Recipe) -> Vec<Box<dyn Stage>> {
     stages.push(Box::new(EvaluateStage::new(recipe)));
     stages.push(Box::new(ReportStage::new(recipe)));
     stages
+}
+
+/// The owner of the evaluation items that a topic is kept apart from; no name holds a `+`.
+pub fn items_of(topic: &Topic, against: &Against) -> String {
+    format!("{}+{}", topic.name, against.name)
 }
 
 fn teacher_request(recipe: &Recipe) -> SourceRequest {
@@ -103,6 +112,10 @@ impl Plan {
         }
         for topic in &recipe.topics {
             sources.push(source(&topic.name, topic.source.to_string(), topic.sha256.as_ref()));
+            for against in topic.against() {
+                let owner = items_of(topic, against);
+                sources.push(source(&owner, against.source.to_string(), against.sha256.as_ref()));
+            }
         }
         Self { name: recipe.name.clone(), sources, stages: planned }
     }
