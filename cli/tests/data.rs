@@ -20,10 +20,19 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 /// Good and bad files side by side.
 fn mixed() -> Workbench {
     let bench = Workbench::new();
-    bench.write("texts/good.txt", "The river runs to the sea past the mill. Write to jane@example.org.");
+    bench.write(
+        "texts/good.txt",
+        "The river runs to the sea, and the people who live with it know that. In spring the snow of the hills melts; \
+         the water rises and covers the fields near the mill. By summer it is low again. Children cross it on flat \
+         stones to reach the other side. Old maps show three bridges. Only one of them has been repaired since the \
+         great flood. Write to jane@example.org.",
+    );
     bench.write("texts/page.html", "<title>Hills</title><nav>Home</nav><p>A hill stands above the town.</p>");
     bench.write("texts/notes.md", "# Fields\n\nThe *fields* lie by the road.\n");
-    bench.write("texts/more.jsonl.gz", gzip(b"{\"content\": \"A gate of iron.\"}\n{broken\n{\"content\": \"A gate of iron!\"}\n"));
+    bench.write(
+        "texts/more.jsonl.gz",
+        gzip(b"{\"content\": \"A gate of iron.\"}\n{broken\n{\"content\": \"A gate of iron!\"}\n"),
+    );
     bench.write("texts/table.csv", "title,text\na,The well is deep.\n");
     bench.write("texts/broken.txt.gz", &gzip("The rain fell all night. ".repeat(99).as_bytes())[..40]);
     bench.write("texts/latin.txt", b"The caf\xe9 by the river.");
@@ -51,7 +60,11 @@ fn bad_files_are_named_and_the_rest_is_inspected() {
     bench.write("texts/long.txt", "word ".repeat(14_000_000));
     let answer = bench.succeeds(&["data", "inspect", "texts", "--html", "page.html"]);
     for (file, problem) in BAD.iter().chain(&[("long.txt", "a document of more than")]) {
-        let line = answer.stdout.lines().find(|line| line.contains(file)).unwrap_or_else(|| panic!("{file}: {}", answer.stdout));
+        let line = answer
+            .stdout
+            .lines()
+            .find(|line| line.contains(file))
+            .unwrap_or_else(|| panic!("{file}: {}", answer.stdout));
         assert!(line.contains(problem), "{line}");
     }
     #[cfg(unix)]
@@ -81,7 +94,7 @@ fn what_cannot_be_inspected_at_all() {
     bench.fails(1, &["data", "inspect", "texts/picture.png"], &["no text was found", "picture.png"]);
     bench.fails(1, &["data", "inspect", "texts/table.csv", "--column", "story"], &["no column `story`", "title"]);
     bench.fails(2, &["data", "inspect", "nowhere"], &["no such file or directory"]);
-    bench.fails(1, &["data", "inspect", "texts/good.txt", "--html", "no/page.html"], &["no"]);
+    bench.fails(2, &["data", "inspect", "texts/good.txt", "--html", "no/page.html"], &["directory no does not exist"]);
 }
 
 #[test]
@@ -142,7 +155,11 @@ fn a_build_has_documents_tokens_reports_and_a_card() {
     }
     assert!(!card.contains(text(&bench.path(""))), "no path of this machine: {card}");
     bench.fails(2, &arguments, &["built/rivers", "it exists already"]);
-    bench.fails(2, &["data", "build", "recipe.toml", "--topic", "lakes", "--out", "b"], &["no such topic", "rivers, hills"]);
+    bench.fails(
+        2,
+        &["data", "build", "recipe.toml", "--topic", "lakes", "--out", "b"],
+        &["no such topic", "rivers, hills"],
+    );
     let with_counts = bench.succeeds(&["data", "card", "recipe.toml", "--built", "built"]).stdout;
     assert!(with_counts.contains("evaluation `quiz`: 1 of 2") && with_counts.contains("## hills"), "{with_counts}");
     let without = bench.succeeds(&["data", "card", "recipe.toml"]).stdout;
@@ -155,7 +172,11 @@ fn a_strict_build_leaves_nothing_behind() {
     let bench = refined();
     bench.write("rivers/empty.txt", "");
     let arguments = ["data", "build", "recipe.toml", "--topic", "rivers", "--out", "built"];
-    bench.fails(1, &[&arguments[..], &["--strict"]].concat(), &["rivers: something is left out", "empty.txt: it is empty"]);
+    bench.fails(
+        1,
+        &[&arguments[..], &["--strict"]].concat(),
+        &["rivers: something is left out", "empty.txt: it is empty"],
+    );
     assert_eq!(bench.listing("built"), [""; 0]);
     bench.succeeds(&arguments);
 }

@@ -36,11 +36,11 @@ fn jaccard(left: &HashSet<String>, right: &HashSet<String>) -> f64 {
     left.intersection(right).count() as f64 / left.union(right).count() as f64
 }
 
-/// 400 originals of 60 to 400 words, each with copies in which one in 2 to one in 200 words is another.
+/// 200 originals of 60 to 400 words, each with copies in which one in 2 to one in 200 words is another.
 fn planted() -> Vec<String> {
     let mut random = Random(11);
     let mut texts = Vec::new();
-    for number in 0..400u64 {
+    for number in 0..200u64 {
         let length = 60 + random.next(340);
         let original = random.words(length);
         texts.push(original.join(" "));
@@ -92,7 +92,7 @@ fn near_duplicates_are_found_and_others_are_not() {
         "{similar} pairs of at least 0.8: recall {recall:.4}; {} reported: precision {precision:.4}",
         found.len()
     );
-    assert!(similar > 300, "the set is of use: {similar}");
+    assert!(similar > 150, "the set is of use: {similar}");
     assert!(recall >= 0.95 && precision >= 0.95, "recall {recall}, precision {precision}");
     for pair in &found {
         let expected = jaccard(&sets[pair.left], &sets[pair.right]);

@@ -20,12 +20,31 @@ fn document(id: &str, text: &str) -> Extracted {
 /// Prose of different sentences, long enough for every rule.
 fn prose(number: usize) -> String {
     const WHO: [&str; 12] = [
-        "miller", "ferryman", "teacher", "stranger", "painter", "carpenter", "shepherd", "doctor", "sailor", "weaver",
-        "gardener", "baker",
+        "miller",
+        "ferryman",
+        "teacher",
+        "stranger",
+        "painter",
+        "carpenter",
+        "shepherd",
+        "doctor",
+        "sailor",
+        "weaver",
+        "gardener",
+        "baker",
     ];
     const DID: [&str; 11] = [
-        "remembered", "followed", "repaired", "described", "forgot", "counted", "visited", "watched", "measured",
-        "bought", "painted",
+        "remembered",
+        "followed",
+        "repaired",
+        "described",
+        "forgot",
+        "counted",
+        "visited",
+        "watched",
+        "measured",
+        "bought",
+        "painted",
     ];
     const WHAT: [&str; 13] = [
         "bridge", "harbour", "orchard", "garden", "letter", "window", "valley", "market", "church", "forest", "island",

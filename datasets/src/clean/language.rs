@@ -29,12 +29,25 @@ impl Language {
     }
 }
 
-/// Identifies the language of a text by trigrams and alphabet (whatlang). Texts with few letters, and those
-/// whose nearest two languages are about as near, are [`Language::Unclear`].
+/// Words that are frequent in English and rare or unknown in its neighbours.
+const ENGLISH: [&str; 8] = ["the", "and", "of", "that", "with", "was", "for", "which"];
+/// Share of words from which on a text is English whatever its trigrams are like.
+const ENGLISH_SHARE: f64 = 0.1;
+
+/// Identifies the language of a text: English by its most frequent words where they are frequent, else by
+/// trigrams and alphabet (whatlang). Texts with few letters, and those whose nearest two languages are about
+/// as near, are [`Language::Unclear`].
 pub fn identify(text: &str) -> Language {
     let sample = sample(text);
     if sample.chars().filter(|c| c.is_alphabetic()).take(FEWEST_LETTERS).count() < FEWEST_LETTERS {
         return Language::Unclear;
+    }
+    let (words, english) = sample.split_whitespace().fold((0u32, 0u32), |(words, english), word| {
+        let word = word.trim_matches(|c: char| !c.is_alphabetic());
+        (words + 1, english + u32::from(ENGLISH.iter().any(|frequent| word.eq_ignore_ascii_case(frequent))))
+    });
+    if f64::from(english) >= ENGLISH_SHARE * f64::from(words) {
+        return Language::Known(Lang::Eng.code().to_owned());
     }
     match Detector::new().detect(&sample) {
         Some(info) if info.is_reliable() => Language::Known(info.lang().code().to_owned()),

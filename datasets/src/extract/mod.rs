@@ -145,10 +145,12 @@ pub fn extract(corpus: &str, path: &Path, rules: &[ExtractSpec], progress: &dyn 
     let report = &extraction.report;
     if extraction.documents.is_empty() {
         let first = report.problems.first().map_or_else(String::new, |problem| format!(" (first: {problem})"));
+        let left_out: Vec<&str> = report.left_out.iter().take(QUOTED).map(String::as_str).collect();
+        let left_out = if left_out.is_empty() { String::new() } else { format!("; left out: {}", left_out.join("; ")) };
         return Err(Error::EmptyCorpus {
             corpus: corpus.to_owned(),
             searched: format!(
-                "{}: {} files read, {} records, of which {} broken{first} and {} with too short a text",
+                "{}: {} files read, {} records, of which {} broken{first} and {} with too short a text{left_out}",
                 path.display(),
                 report.files_read,
                 report.records,

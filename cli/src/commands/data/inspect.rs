@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::page::write_page;
+use super::page::{folder_of, write_page};
 use super::survey::{SurveyRequest, survey};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::session::Session;
 
@@ -40,6 +40,15 @@ pub struct InspectArguments {
 /// # Errors
 /// When nothing can be read, or with `--strict` not everything.
 pub fn inspect(arguments: &InspectArguments, session: &Session) -> Result<()> {
+    if let Some(path) = &arguments.html
+        && !folder_of(path).is_dir()
+    {
+        let folder = folder_of(path).display();
+        return Err(Error::Usage(format!(
+            "--html {}: the directory {folder} does not exist; create it first",
+            path.display()
+        )));
+    }
     let request = SurveyRequest {
         sources: &arguments.sources,
         columns: &arguments.columns,

@@ -19,12 +19,17 @@ const TEMPLATE: &str = include_str!("inspect.html");
 /// What kept it from being written.
 pub fn write_page(survey: &Survey, path: &Path) -> Result<()> {
     let page = render(survey).map_err(Error::while_doing("drawing the page"))?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(folder))?;
     file.write_all(page.as_bytes()).map_err(Error::io(path))?;
     file.as_file().sync_all().map_err(Error::io(path))?;
     file.persist(path).map_err(|error| error.error).map_err(Error::io(path))?;
     Ok(())
+}
+
+/// The folder that a file is written to.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn render(survey: &Survey) -> Result<String, minijinja::Error> {

@@ -159,7 +159,7 @@ pub fn survey(request: &SurveyRequest<'_>) -> Result<Survey> {
 }
 
 fn read(path: &Path, request: &SurveyRequest<'_>) -> Result<(SourceSurvey, Vec<Extracted>)> {
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let name = path.display().to_string();
     let discovery = discover(path, request.columns)?;
     let mut report = ExtractReport { left_out: discovery.unknown, ..ExtractReport::default() };
     let mut documents = Vec::new();
