@@ -75,9 +75,10 @@ fn corpus() -> Vec<Extracted> {
     documents.push(document("mail", &format!("{}Write to jane@example.org or call +44 20 7946 0958.", prose(200))));
     documents.push(document("mojibake", &prose(201).replace(", and", " â€” itâ€™s said, and")));
     documents.push(document("short", "Too little."));
-    let german =
-        "Der Müller ging am Fluss entlang und dachte an den vergangenen Winter, in dem das Wasser hoch stand. ";
-    documents.push(document("german", &german.repeat(1)));
+    let german = "Der Müller ging am Fluss entlang und dachte an den vergangenen Winter, in dem das Wasser hoch stand. \
+        Seine Tochter zählte die Boote, die mit Holz aus den Bergen kamen, und schrieb die Zahlen in ein kleines Heft. \
+        Niemand wusste, wohin die Fische schwammen, wenn das Wasser im Sommer niedrig war und die Kinder hinübergingen.";
+    documents.push(document("german", german));
     documents
 }
 
@@ -153,6 +154,10 @@ fn cleaning_can_be_turned_off_step_by_step() {
     let (documents, report) =
         clean(decomposed, &CleanSpec { quality: Vec::new(), ..CleanSpec::default() }, &Silent).unwrap();
     assert_eq!((documents[0].text.as_str(), report.normalised), ("café", 1));
+    let titled = Extracted { title: "By jane@example.org".into(), ..document("a", "A text.") };
+    let (documents, _) =
+        clean(vec![titled], &CleanSpec { quality: Vec::new(), ..CleanSpec::default() }, &Silent).unwrap();
+    assert_eq!(documents[0].title, "By [EMAIL]");
     let wrong = CleanSpec { quality: vec!["gofer".into()], boilerplate_share: 2.0, ..CleanSpec::default() };
     let error = clean(Vec::new(), &wrong, &Silent).unwrap_err().to_string();
     assert!(error.contains("`gofer` is no rule") && error.contains("`boilerplate_share` is 2"), "{error}");

@@ -219,11 +219,15 @@ impl Steps<'_> {
             done.broken.extend(broken);
         }
         // A document that is dropped is not scrubbed, so that what was replaced is in what is kept.
-        if done.broken.is_empty()
-            && let Some((text, counts)) = scrub(&document.text, &self.spec.scrub)
-        {
-            document.text = text;
-            done.scrubbed = counts;
+        if done.broken.is_empty() {
+            for part in [&mut document.text, &mut document.title] {
+                if let Some((scrubbed, counts)) = scrub(part, &self.spec.scrub) {
+                    *part = scrubbed;
+                    for (pattern, count) in counts {
+                        *done.scrubbed.entry(pattern).or_default() += count;
+                    }
+                }
+            }
         }
         (document, done)
     }
