@@ -2,7 +2,7 @@
 
     data_pipeline.py CORPUS.jsonl TOKENIZER.json --threads 2
 
-Cleaning: normalisation form C, control characters, the Gopher quality and repetition rules as datatrove counts them,
+Needs datasketch 2. Cleaning: normalisation form C, control characters, the Gopher quality and repetition rules as datatrove counts them,
 personal data by regular expressions. Duplicates: exact by hash, near by MinHash with 128 permutations over 5-word
 shingles and LSH at 0.75, candidates compared exactly. Then tokenising. Prints one JSON object with seconds by step.
 """
@@ -142,7 +142,7 @@ def main():
         if exact in seen:
             continue
         seen.add(exact)
-        minhash = MinHash(num_perm=128, seed=1, hashvalues=numpy.array(signature, dtype=numpy.uint64))
+        minhash = MinHash(num_perm=128, seed=1, hashvalues=numpy.array(signature, dtype=numpy.uint32), scheme="affine32")
         mine = None
         for other in index.query(minhash):
             mine = mine or shingles(texts[number])
@@ -153,6 +153,8 @@ def main():
             index.insert(number, minhash)
             kept.append(number)
     lap("deduplicate")
+    # datasets turns it off before it forks.
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
     tokenizer = Tokenizer.from_file(arguments.tokenizer)
     tokens = 0
     for start in range(0, len(kept), 1000):
