@@ -35,7 +35,7 @@ pub fn discover(path: &Path, columns: &[String]) -> Result<Discovery> {
             Some((ending, format)) => {
                 endings.insert(ending, format);
             }
-            None => discovery.unknown.push(format!("{name}: not a kind of text that is known, left out")),
+            None => discovery.unknown.push(format!("{name}: not a kind of text that is known")),
         }
     }
     let columns: Vec<String> =
