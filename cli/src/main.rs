@@ -48,6 +48,7 @@ enum Command {
     Module(commands::module::ModuleArguments),
     Convert(commands::convert::ConvertArguments),
     Trim(commands::trim::TrimArguments),
+    Data(commands::data::DataArguments),
     Doctor(commands::doctor::DoctorArguments),
     Bench(commands::bench::BenchArguments),
 }
@@ -95,6 +96,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Module(arguments) => commands::module::run(arguments, &session),
         Command::Convert(arguments) => commands::convert::convert(arguments, &session),
         Command::Trim(arguments) => commands::trim::run(arguments, &session),
+        Command::Data(arguments) => commands::data::data(arguments, &session),
         Command::Doctor(arguments) => commands::doctor::doctor(arguments, &session),
     }
 }

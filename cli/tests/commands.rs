@@ -42,11 +42,19 @@ fn snapshot(name: &str, arguments: &[&str], files: &[(&str, &str)]) {
 #[test]
 fn help() {
     snapshot("help", &["--help"], &[]);
-    for command in ["run", "fetch", "generate", "score", "compose", "module", "convert", "trim", "doctor", "bench"] {
+    let alone = ["run", "fetch", "generate", "score", "compose", "convert", "trim", "doctor", "bench"];
+    for command in alone {
         snapshot(&format!("help_{command}"), &[command, "--help"], &[]);
     }
-    for command in ["inspect", "diff", "export", "import", "fold", "extract"] {
-        snapshot(&format!("help_module_{command}"), &["module", command, "--help"], &[]);
+    let groups: [(&str, &[&str]); 2] = [
+        ("module", &["inspect", "diff", "export", "import", "fold", "extract"]),
+        ("data", &["inspect", "build", "card"]),
+    ];
+    for (group, commands) in groups {
+        snapshot(&format!("help_{group}"), &[group, "--help"], &[]);
+        for command in commands {
+            snapshot(&format!("help_{group}_{command}"), &[group, command, "--help"], &[]);
+        }
     }
 }
 

@@ -79,11 +79,23 @@ impl Documents {
     /// A split that is declared wrongly.
     pub fn build(extracted: Vec<Extracted>, origin: &Origin, split: &SplitSpec) -> Result<(Self, CleaningReport)> {
         split.validate()?;
+        let documents = extracted.into_iter().map(|document| {
+            let split = split.assign(&document.group);
+            (document, split)
+        });
+        Ok(Self::assemble(documents, origin))
+    }
+
+    /// As [`build`](Self::build), with splits that are assigned already.
+    pub fn assemble(
+        documents: impl IntoIterator<Item = (Extracted, Split)>,
+        origin: &Origin,
+    ) -> (Self, CleaningReport) {
         let mut report = CleaningReport::default();
         let mut seen = HashSet::new();
         let mut columns: [Vec<String>; 6] = Default::default();
         let (mut chars, mut bytes) = (Vec::new(), Vec::new());
-        for document in extracted {
+        for (document, split) in documents {
             let text = clean(&document.text);
             if text.is_empty() {
                 report.empty += 1;
@@ -96,7 +108,7 @@ impl Documents {
             }
             chars.push(text.chars().count() as u64);
             bytes.push(text.len() as u64);
-            let split = split.assign(&document.group).name().to_owned();
+            let split = split.name().to_owned();
             let row = [document.id, document.group, document.title, text, split, hex(&digest)];
             columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
         }
@@ -108,7 +120,7 @@ impl Documents {
             "topic" => topic, "split" => split, "sha256" => sha256, "chars" => chars, "bytes" => bytes,
         )
         .expect("the columns are equally long and differently named");
-        Ok((Self { frame }, report))
+        (Self { frame }, report)
     }
 
     /// The table itself.

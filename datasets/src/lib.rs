@@ -17,7 +17,8 @@
 //! ```
 //!
 //! What was fetched becomes training data in four steps, each with its own file between: rules of a recipe
-//! [extract](extract::extract) texts, which become a [table of documents](documents::Documents), each in
+//! [extract](extract::extract) texts, which, [cleaned, without duplicates and evaluation
+//! items](prepare::prepare) where that is asked for, become a [table of documents](documents::Documents), each in
 //! its [split](split::Split); a split is [tokenised](tokenise::tokenise) into a
 //! [store](token_store::TokenStore); and a [mixture](mixture::Mixture) of stores gives the
 //! [batch](batches::Batch) of every step.
@@ -40,16 +41,22 @@
 //! ```
 
 pub mod batches;
+mod boundary;
+pub mod clean;
+pub mod decontaminate;
+pub mod dedup;
 pub mod documents;
 pub mod error;
 pub mod evaluation;
 pub mod extract;
 pub mod fetch;
 pub mod mixture;
+pub mod prepare;
 pub mod progress;
 pub mod source;
 pub mod split;
 pub mod token_store;
 pub mod tokenise;
+mod words;
 
 pub use error::{Error, Result};

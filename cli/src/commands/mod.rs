@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod compose;
 pub mod convert;
+pub mod data;
 pub mod doctor;
 pub mod fetch;
 pub mod generate;

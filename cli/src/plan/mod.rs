@@ -14,7 +14,8 @@ use lore_distill::TeacherSource;
 use lore_model::config::ModelConfig;
 
 use crate::error::{Error, Result};
-use crate::recipe::{Recipe, request};
+
+use crate::recipe::{Against, Recipe, Topic, request};
 use crate::session::Session;
 use crate::stages::base::BaseStage;
 use crate::stages::evaluate::EvaluateStage;
@@ -38,6 +39,10 @@ pub fn stages(recipe: &Recipe) -> Vec<Box<dyn Stage>> {
     for topic in &recipe.topics {
         let request = request(&topic.source, topic.sha256.as_ref(), &topic.pip_args);
         stages.push(Box::new(Fetch::new(&topic.name, request)));
+        for against in topic.against() {
+            let request = crate::recipe::request(&against.source, against.sha256.as_ref(), &against.pip_args);
+            stages.push(Box::new(Fetch::new(&items_of(topic, against), request)));
+        }
     }
     stages.push(Box::new(TeacherStage::new(&recipe.teacher)));
     for topic in &recipe.topics {
@@ -77,6 +82,11 @@ pub fn needed_for(mut stages: Vec<Box<dyn Stage>>, wanted: &str) -> Result<Vec<B
     }
     stages.retain(|stage| needed.contains(stage.name()));
     Ok(stages)
+}
+
+/// The owner of the evaluation items that a topic is kept apart from; no name holds a `+`.
+pub fn items_of(topic: &Topic, against: &Against) -> String {
+    format!("{}+{}", topic.name, against.name)
 }
 
 fn teacher_request(recipe: &Recipe) -> SourceRequest {
@@ -133,6 +143,10 @@ impl Plan {
         }
         for topic in &recipe.topics {
             sources.push(source(&topic.name, topic.source.to_string(), topic.sha256.as_ref()));
+            for against in topic.against() {
+                let owner = items_of(topic, against);
+                sources.push(source(&owner, against.source.to_string(), against.sha256.as_ref()));
+            }
         }
         Self { name: recipe.name.clone(), sources, stages: planned }
     }

@@ -1,6 +1,7 @@
 //! Recipes: a whole run as one TOML file, read strictly.
 
 mod deserialize;
+mod environment;
 mod problem;
 mod read;
 mod suggest;
@@ -9,6 +10,9 @@ mod validate;
 
 use std::path::{Path, PathBuf};
 
+use lore_datasets::clean::CleanSpec;
+use lore_datasets::decontaminate::Remove;
+use lore_datasets::dedup::DedupSpec;
 use lore_datasets::extract::ExtractSpec;
 use lore_datasets::source::{SourceRequest, SourceUri};
 use lore_distill::{DepthChoice, DistilConfig};
@@ -229,6 +233,15 @@ pub struct Topic {
     /// Rules that make documents of what was fetched.
     #[serde(default)]
     pub extract: Vec<ExtractSpec>,
+    /// Cleaning of its documents; without the table they are used as extracted.
+    #[serde(default)]
+    pub clean: Option<CleanSpec>,
+    /// Duplicates that are dropped; without the table only exact ones.
+    #[serde(default)]
+    pub dedup: Option<DedupSpec>,
+    /// Evaluation items that are kept out of training.
+    #[serde(default)]
+    pub decontaminate: Option<Decontaminate>,
     /// Held-out shares.
     #[serde(default)]
     pub split: Split,
@@ -238,6 +251,49 @@ pub struct Topic {
     /// Its module: `[modules]` with this topic's changes.
     #[serde(default)]
     pub module: ModuleConfig,
+}
+
+/// `[topic.decontaminate]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Decontaminate {
+    /// What goes where a training document and an item overlap.
+    pub remove: Remove,
+    /// The evaluation items.
+    pub against: Vec<Against>,
+}
+
+/// `[[topic.decontaminate.against]]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Against {
+    /// Names the items in the report.
+    pub name: String,
+    /// Where they come from.
+    pub source: SourceUri,
+    /// sha256 of the file, or of the wheel for a `pypi:` source.
+    #[serde(default)]
+    pub sha256: Option<String>,
+    /// More arguments for pip.
+    #[serde(default)]
+    pub pip_args: Vec<String>,
+    /// Words of a run that counts as an overlap; absent, 8 for short items and 13 for long ones.
+    #[serde(default)]
+    pub ngram: Option<usize>,
+    /// Rules that make items of what was fetched.
+    #[serde(default)]
+    pub extract: Vec<ExtractSpec>,
+}
+
+impl Topic {
+    /// Evaluation items that are kept out of training.
+    pub fn against(&self) -> &[Against] {
+        self.decontaminate.as_ref().map_or(&[], |declared| &declared.against)
+    }
+
+    /// Whether more is asked for than extraction and splits.
+    pub fn refines(&self) -> bool {
+        self.clean.is_some() || self.dedup.is_some() || self.decontaminate.is_some()
+    }
 }
 
 /// `[evaluate]`
@@ -304,6 +360,7 @@ impl Recipe {
         lists_of_rules(&mut tree);
         module_defaults(&mut tree);
         let mut problems = Vec::new();
+        environment::expand_sources(&mut tree, text, &mut problems, &|name| std::env::var(name).ok());
         let recipe = read::read::<Self>(&mut tree, text, &mut problems);
         let Some(mut recipe) = recipe else { return Err(problems) };
         recipe.resolve_sources(folder);
@@ -313,7 +370,10 @@ impl Recipe {
 
     fn resolve_sources(&mut self, folder: &Path) {
         let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.into() };
-        let topics = self.topics.iter_mut().map(|topic| &mut topic.source);
+        let topics = self.topics.iter_mut().flat_map(|topic| {
+            let against = topic.decontaminate.iter_mut().flat_map(|declared| &mut declared.against);
+            against.map(|against| &mut against.source).chain([&mut topic.source])
+        });
         let corpus = self.general.corpus.iter_mut().map(|corpus| &mut corpus.source);
         for source in topics.chain(corpus).chain([&mut self.teacher.source]) {
             *source = source.clone().resolve_relative_to(&folder);
@@ -335,6 +395,9 @@ fn lists_of_rules(tree: &mut Node) {
     }
     for topic in topics(tree) {
         wrap(topic);
+        if let Some(Node { value: Value::List(against), .. }) = topic.at_mut(&syntax::steps("decontaminate.against")) {
+            against.iter_mut().for_each(wrap);
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use lore_datasets::clean::CleanSpec;
+use lore_datasets::dedup::DedupSpec;
 use lore_datasets::extract::{self, ExtractSpec};
 use lore_datasets::source::SourceUri;
 use lore_distill::{DistilConfig, Loss, TeacherSource};
@@ -11,7 +13,7 @@ use lore_train::TrainConfig;
 use super::problem::Problem;
 use super::suggest::nearest;
 use super::syntax::{Node, Value, dotted, line_and_column, steps};
-use super::{General, ModuleConfig, Recipe, Split};
+use super::{General, ModuleConfig, Recipe, Split, Topic};
 
 /// The projections a decoder block has.
 const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
@@ -52,6 +54,9 @@ pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Pro
             "is missing: a rule that makes documents of the source, such as `[topic.extract]` with `format = \"text\"`",
         );
         check.rules(&at("extract"), &topic.name, &topic.extract);
+        check.declared(&at("clean"), topic.clean.as_ref().map(CleanSpec::validate));
+        check.declared(&at("dedup"), topic.dedup.as_ref().map(DedupSpec::validate));
+        check.decontaminate(&at("decontaminate"), topic);
         check.split(&at("split"), &topic.split);
         check.module(&at("module"), &topic.module);
     }
@@ -122,6 +127,37 @@ impl Check<'_> {
             let pattern = path.to_string_lossy().contains(['*', '?', '[']);
             let message = format!("names {}, which does not exist", path.display());
             self.that(pattern || path.exists(), &format!("{owner}.source"), &message);
+        }
+    }
+
+    /// What a step says of its own table.
+    fn declared(&mut self, path: &str, outcome: Option<lore_datasets::Result<()>>) {
+        let Some(Err(error)) = outcome else { return };
+        let problems = match error {
+            lore_datasets::Error::Declaration { problems, .. } => problems,
+            other => vec![other.to_string()],
+        };
+        for problem in problems {
+            self.that(false, path, &format!("is wrong: {problem}"));
+        }
+    }
+
+    fn decontaminate(&mut self, path: &str, topic: &Topic) {
+        let Some(declared) = &topic.decontaminate else { return };
+        let message = "is missing: the evaluation items, as `[[topic.decontaminate.against]]`";
+        self.that(!declared.against.is_empty(), &format!("{path}.against"), message);
+        let mut names = BTreeSet::new();
+        for (index, against) in declared.against.iter().enumerate() {
+            let owner = format!("{path}.against.{index}");
+            self.name(&format!("{owner}.name"), &against.name);
+            let message = format!("is `{}`, as that of earlier items: names must differ", against.name);
+            self.that(names.insert(against.name.as_str()), &format!("{owner}.name"), &message);
+            self.source(&owner, &against.source, against.sha256.as_ref(), &against.pip_args);
+            let ngram = against.ngram.is_none_or(|n| (3..=50).contains(&n));
+            self.that(ngram, &format!("{owner}.ngram"), "must be 3 to 50 words");
+            let message = "is missing: a rule that makes items of the source, such as `{ format = \"jsonl\", text = \"{{ record.question }}\" }`";
+            self.that(!against.extract.is_empty(), &format!("{owner}.extract"), message);
+            self.rules(&format!("{owner}.extract"), &against.name, &against.extract);
         }
     }
 

@@ -152,6 +152,7 @@ fn train_module(request: &ModuleRequest<'_>) -> Result<Outcome> {
     let trained = train(&run, training.parameters(), &mixture, &training, &*session.progress)?;
     let adapter = adapter(request, &trained.parameters, fingerprint);
     peft::write(output, &adapter, StoredType::F32)?;
+    copy_data_reports(topic_tokens, output)?;
     clear_checkpoints(working)?;
     let seconds: f64 = trained.metrics.iter().map(|m| m.seconds).sum();
     Ok(Outcome {
@@ -165,6 +166,17 @@ fn train_module(request: &ModuleRequest<'_>) -> Result<Outcome> {
         }),
         ..Outcome::default()
     })
+}
+
+/// What was kept out of the training text goes with the module, where that was asked for.
+fn copy_data_reports(from: &Path, to: &Path) -> Result<()> {
+    for name in [lore_datasets::prepare::REPORT, lore_datasets::prepare::CONTAMINATION] {
+        let (from, to) = (from.join(name), to.join(name));
+        if from.is_file() {
+            std::fs::copy(&from, &to).map_err(Error::io(&to))?;
+        }
+    }
+    Ok(())
 }
 
 /// The trained updates as a PEFT adapter.

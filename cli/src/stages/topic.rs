@@ -1,20 +1,24 @@
 //! `topic:<name>`: a topic's source to token files, split.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use lore_datasets::documents::{Documents, Origin};
+use lore_datasets::decontaminate::EvaluationSet;
+use lore_datasets::documents::Origin;
 use lore_datasets::extract::extract;
+use lore_datasets::prepare::{DataReport, Preparation, prepare};
 use lore_datasets::split::SplitSpec;
 use serde_json::{Value, json};
 
 use super::prepared::write_prepared;
 
 use super::{Outcome, Stage, StageContext};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::estimate::{self, Estimate, Facts};
+use crate::plan::items_of;
 use crate::recipe::Topic;
+use crate::session::Session;
 
-/// Extracts, splits and tokenises the texts of a topic.
+/// Extracts, refines, splits and tokenises the texts of a topic.
 pub struct TopicStage {
     name: String,
     topic: Topic,
@@ -26,18 +30,28 @@ pub struct TopicRequest<'a> {
     pub topic: &'a Topic,
     /// Its fetched source.
     pub source: &'a Path,
+    /// The fetched evaluation items, in the order of the recipe.
+    pub items: &'a [PathBuf],
     /// The teacher, for its tokenizer.
     pub teacher: &'a Path,
     /// Where to write.
     pub folder: &'a Path,
+    /// Whether anything that is left out is a failure.
+    pub strict: bool,
+    /// Whether reports are written even if nothing but extraction and splits is asked for.
+    pub reports: bool,
     /// Device, progress.
-    pub session: &'a crate::session::Session,
+    pub session: &'a Session,
 }
 
 impl TopicStage {
     /// Prepares `topic`.
     pub fn new(topic: &Topic) -> Self {
         Self { name: format!("topic:{}", topic.name), topic: topic.clone() }
+    }
+
+    fn items(&self) -> Vec<String> {
+        self.topic.against().iter().map(|against| format!("fetch:{}", items_of(&self.topic, against))).collect()
     }
 }
 
@@ -47,11 +61,27 @@ impl Stage for TopicStage {
     }
 
     fn inputs(&self) -> Vec<String> {
-        vec![format!("fetch:{}", self.topic.name), "teacher".into()]
+        let mut inputs = vec![format!("fetch:{}", self.topic.name), "teacher".into()];
+        inputs.extend(self.items());
+        inputs
     }
 
     fn config(&self) -> Value {
-        json!({ "extract": self.topic.extract, "split": self.topic.split })
+        let Topic { extract, split, clean, dedup, decontaminate, .. } = &self.topic;
+        let mut config = json!({ "extract": extract, "split": split });
+        // Absent keys, so that what was made before these tables existed is still found.
+        if let Some(clean) = clean {
+            config["clean"] = json!(clean);
+        }
+        if let Some(dedup) = dedup {
+            config["dedup"] = json!(dedup);
+        }
+        if let Some(declared) = decontaminate {
+            let items = |against: &crate::recipe::Against| json!([against.name, against.ngram, against.extract]);
+            let against: Vec<Value> = declared.against.iter().map(items).collect();
+            config["decontaminate"] = json!({ "remove": declared.remove, "against": against });
+        }
+        config
     }
 
     fn estimate(&self, _facts: &Facts) -> Estimate {
@@ -60,36 +90,82 @@ impl Stage for TopicStage {
 
     fn run(&self, context: &StageContext<'_>) -> Result<Outcome> {
         let [source, teacher] = [&self.inputs()[0], "teacher"].map(|name| context.input(name));
-        prepare_topic(&TopicRequest {
+        let items = self.items();
+        let items = items.iter().map(|name| Ok(context.input(name)?.external()?.to_owned()));
+        let (report, tokens) = prepare_topic(&TopicRequest {
             topic: &self.topic,
             source: source?.external()?,
+            items: &items.collect::<Result<Vec<_>>>()?,
             teacher: teacher?.external()?,
             folder: context.folder,
+            strict: false,
+            reports: false,
             session: context.session,
+        })?;
+        let documents: u64 = report.splits.iter().map(|split| split.documents).sum();
+        let mut facts = json!({ "documents": documents, "tokens": tokens, "duplicates": report.duplicates });
+        if self.topic.refines() {
+            facts["data"] = json!(report);
+        }
+        Ok(Outcome {
+            summary: format!("{documents} documents, {} training tokens", tokens["train"]),
+            facts,
+            ..Outcome::default()
         })
     }
 }
 
-/// Extracts documents, splits them by document, tokenises each split and writes the token files.
-/// Facts: documents, tokens and bytes of each split.
-fn prepare_topic(request: &TopicRequest<'_>) -> Result<Outcome> {
-    let TopicRequest { topic, source, teacher, folder, session } = request;
+/// Tokens by split.
+pub type Tokens = std::collections::BTreeMap<String, u64>;
+
+/// Extracts documents, refines them as the topic asks, splits and tokenises them and writes all that.
+///
+/// # Errors
+/// Files that cannot be used, unless the rule skips them; with `strict` anything that is left out.
+pub fn prepare_topic(request: &TopicRequest<'_>) -> Result<(DataReport, Tokens)> {
+    let TopicRequest { topic, source, items, teacher, folder, strict, reports, session } = request;
     let extraction = extract(&topic.name, source, &topic.extract, &*session.progress)?;
-    let origin = Origin {
-        topic: topic.name.clone(),
-        source: topic.source.to_string(),
-        license: topic.license.clone().unwrap_or_default(),
+    refuse_left_out(&topic.name, *strict, &extraction.report)?;
+    for left_out in extraction.report.left_out.iter().filter(|_| *reports) {
+        session.progress.note(&format!("{}: left out: {left_out}", topic.name));
+    }
+    let mut sets = Vec::new();
+    for (against, path) in topic.against().iter().zip(*items) {
+        let extracted = extract(&against.name, path, &against.extract, &*session.progress)?;
+        refuse_left_out(&against.name, *strict, &extracted.report)?;
+        sets.push(EvaluationSet { name: against.name.clone(), items: extracted.documents, ngram: against.ngram });
+    }
+    let preparation = Preparation {
+        clean: topic.clean.as_ref(),
+        dedup: topic.dedup.as_ref(),
+        decontaminate: topic.decontaminate.as_ref().map(|declared| (sets.as_slice(), declared.remove)),
+        split: SplitSpec { validation: topic.split.validation, test: topic.split.test },
+        origin: Origin {
+            topic: topic.name.clone(),
+            source: topic.source.to_string(),
+            license: topic.license.clone().unwrap_or_default(),
+        },
     };
-    let split = SplitSpec { validation: topic.split.validation, test: topic.split.test };
-    let (documents, cleaning) = Documents::build(extraction.documents, &origin, &split)?;
-    let prepared = write_prepared(&documents, teacher, folder, session)?;
-    Ok(Outcome {
-        summary: format!("{} documents, {} training tokens", documents.len(), prepared.tokens["train"]),
-        facts: json!({
-            "documents": documents.len(),
-            "tokens": prepared.tokens,
-            "duplicates": cleaning.duplicates,
-        }),
-        ..Outcome::default()
-    })
+    let prepared = prepare(extraction, &preparation, &*session.progress)?;
+    let written = write_prepared(&prepared.documents, teacher, folder, session)?;
+    if topic.refines() || *reports {
+        prepared.write_reports(folder)?;
+    }
+    Ok((prepared.report, written.tokens))
+}
+
+/// With `strict`, fails if anything was left out, naming it.
+///
+/// # Errors
+/// That.
+pub fn refuse_left_out(name: &str, strict: bool, report: &lore_datasets::extract::ExtractReport) -> Result<()> {
+    let left_out: Vec<&str> = report.left_out.iter().chain(&report.problems).map(String::as_str).collect();
+    if !strict || left_out.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Failed(format!(
+        "{name}: {} left out, and --strict does not allow that: {}",
+        if left_out.len() == 1 { "something is".into() } else { format!("{} things are", left_out.len()) },
+        left_out.iter().take(10).copied().collect::<Vec<_>>().join("; ")
+    )))
 }

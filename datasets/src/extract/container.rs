@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::glob::Glob;
 use crate::error::{Error, Result};
+use crate::fetch::pattern;
 
 /// Bytes one file may have after decompression.
 const MAX_FILE_BYTES: u64 = 2 << 30;
@@ -39,8 +40,16 @@ enum Kind {
 }
 
 impl Container {
-    /// Lists a file, a folder or a zip archive. Symbolic links inside a folder are not followed.
+    /// Lists a file, a folder, a zip archive or what a pattern such as `texts/*.md` matches. Symbolic links
+    /// inside a folder are not followed.
     pub fn open(path: &Path) -> Result<Self> {
+        if !path.exists()
+            && let Some((root, glob)) = pattern(path)
+        {
+            let mut folder = Self::open(&root)?;
+            folder.names.retain(|name| glob.matches(name));
+            return Ok(folder);
+        }
         let root = path.to_path_buf();
         let is_dir = fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir();
         let (mut names, mut left_out) = (Vec::new(), Vec::new());

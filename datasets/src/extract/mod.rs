@@ -20,9 +20,12 @@
 //! ```
 
 mod container;
+mod discover;
 pub mod filters;
 mod glob;
+mod html;
 mod json;
+mod markdown;
 mod markup;
 mod record;
 mod spec;
@@ -38,6 +41,7 @@ use container::{Container, Member};
 use record::{Record, Sink};
 use template::Templates;
 
+pub use discover::{Discovery, TEXT_FIELDS, discover};
 pub use glob::Glob;
 pub use markup::{decode_entities, html_blocks, markdown_blocks};
 pub use spec::{BadFiles, ExtractSpec, Format, Layout};
@@ -118,9 +122,14 @@ pub fn extract(corpus: &str, path: &Path, rules: &[ExtractSpec], progress: &dyn 
         let mut left = rule.spec.max_documents.unwrap_or(usize::MAX);
         for name in names {
             if left > 0 {
-                let outcome = container
-                    .read(name)
-                    .and_then(|member| rule.extract_file(member, &mut left, &mut ids, &mut extraction));
+                let mut empty = false;
+                let outcome = container.read(name).and_then(|member| {
+                    empty = member.bytes.is_empty();
+                    rule.extract_file(member, &mut left, &mut ids, &mut extraction)
+                });
+                if empty && outcome.is_ok() {
+                    extraction.report.left_out.push(format!("{name}: it is empty"));
+                }
                 match (outcome, rule.spec.bad_files) {
                     (Ok(()), _) => extraction.report.files_read += 1,
                     (Err(problem), BadFiles::Stop) => bad.push(format!("{name}: {problem}")),
@@ -136,10 +145,12 @@ pub fn extract(corpus: &str, path: &Path, rules: &[ExtractSpec], progress: &dyn 
     let report = &extraction.report;
     if extraction.documents.is_empty() {
         let first = report.problems.first().map_or_else(String::new, |problem| format!(" (first: {problem})"));
+        let left_out: Vec<&str> = report.left_out.iter().take(QUOTED).map(String::as_str).collect();
+        let left_out = if left_out.is_empty() { String::new() } else { format!("; left out: {}", left_out.join("; ")) };
         return Err(Error::EmptyCorpus {
             corpus: corpus.to_owned(),
             searched: format!(
-                "{}: {} files read, {} records, of which {} broken{first} and {} with too short a text",
+                "{}: {} files read, {} records, of which {} broken{first} and {} with too short a text{left_out}",
                 path.display(),
                 report.files_read,
                 report.records,
@@ -221,12 +232,20 @@ impl Rule<'_> {
     ) -> Result<(), String> {
         let Member { name, bytes } = member;
         let Extraction { documents, report } = extraction;
+        let (broken_before, quoted_before) = (report.broken, report.problems.len());
+        let mut without_column = (0, String::new());
         let mut number = 0;
         let mut take = |record: Result<Record, String>| {
             if *left == 0 {
                 return;
             }
             report.records += 1;
+            if let Ok(record) = &record
+                && let Err(problem) = self.templates.column(record)
+            {
+                without_column.0 += 1;
+                without_column.1 = problem;
+            }
             let made = record.and_then(|record| self.templates.document(&name, number, record));
             number += 1;
             match made {
@@ -246,15 +265,28 @@ impl Rule<'_> {
                 }
             }
         };
-        let take: &mut Sink<'_> = &mut take;
+        let give: &mut Sink<'_> = &mut take;
+        self.read_records(&bytes, give)?;
+        // Not a few odd records, but a file of another kind.
+        if without_column.0 > 0 && without_column.0 == number {
+            report.broken = broken_before;
+            report.problems.truncate(quoted_before);
+            return Err(without_column.1);
+        }
+        Ok(())
+    }
+
+    fn read_records(&self, bytes: &[u8], take: &mut Sink<'_>) -> Result<(), String> {
         match &self.spec.format {
-            Format::Json { records } => json::read(&bytes, records, take),
-            Format::Jsonl => json::read_lines(&bytes, take),
-            Format::Xml { record } => xml::read(&bytes, record, take),
-            Format::Sqlite { query, json_columns } => table::read_sqlite(&bytes, query, json_columns, take),
-            Format::Csv { delimiter } => table::read_csv(&bytes, *delimiter, take),
+            Format::Json { records } => json::read(bytes, records, take),
+            Format::Jsonl => json::read_lines(bytes, take),
+            Format::Xml { record } => xml::read(bytes, record, take),
+            Format::Sqlite { query, json_columns } => table::read_sqlite(bytes, query, json_columns, take),
+            Format::Csv { delimiter } => table::read_csv(bytes, *delimiter, take),
             Format::Parquet => table::read_parquet(bytes, take),
-            Format::Text { split_headings } => text::read(&bytes, *split_headings, take),
+            Format::Text { split_headings } => text::read(bytes, *split_headings, take),
+            Format::Html => html::read(bytes, take),
+            Format::Markdown => markdown::read(bytes, take),
         }
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 /// | `key` | the last path step that led to the record: an object key or an index |
 /// | `file`, `stem`, `folder` | path inside the source, its last part without extension, its folder's name |
 /// | `number` | the record's number within its file, from 0 |
+/// | `column` | the field of `columns` that was found |
 ///
 /// What is missing is empty, never an error. The filters are those of minijinja and
 /// [these](super::filters).
@@ -41,8 +42,12 @@ pub struct ExtractSpec {
     pub group: Option<String>,
     /// Template of the title. Default: empty.
     pub title: Option<String>,
-    /// Template of the text. Default: `{{ record }}`, or `{{ record.text }}` for format `text`.
+    /// Template of the text. Default: `{{ record }}`, or `{{ record.text }}` for formats `text`, `html` and
+    /// `markdown`.
     pub text: Option<String>,
+    /// Fields that hold the text, instead of a template: the first that a record has. A file of which no
+    /// record has any cannot be read as declared.
+    pub columns: Vec<String>,
     /// What a line break in the rendered text means. Default: `paragraphs`, or `lines` for format `text`.
     pub layout: Option<Layout>,
     /// Texts of fewer characters are left out.
@@ -87,6 +92,10 @@ pub enum Format {
         /// Cut at Markdown headings (`#` to `######`) up to this level; 0 keeps the file whole.
         split_headings: u8,
     },
+    /// A whole HTML page: its title and text, without navigation and scripts.
+    Html,
+    /// A whole Markdown file: its first heading and its text, without marks.
+    Markdown,
 }
 
 /// What a line break in a rendered text means.
@@ -136,6 +145,8 @@ struct Declared {
     title: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    columns: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     layout: Option<Layout>,
     #[serde(default = "one")]
@@ -157,6 +168,8 @@ enum FormatName {
     Csv,
     Parquet,
     Text,
+    Html,
+    Markdown,
 }
 
 fn one() -> usize {
@@ -204,7 +217,12 @@ impl TryFrom<Declared> for ExtractSpec {
             }
             FormatName::Parquet => Format::Parquet,
             FormatName::Text => Format::Text { split_headings: d.split_headings.unwrap_or(0) },
+            FormatName::Html => Format::Html,
+            FormatName::Markdown => Format::Markdown,
         };
+        if !d.columns.is_empty() && d.text.is_some() {
+            problems.push("`text` and `columns` both say what the text is: give one of them".into());
+        }
         if !problems.is_empty() {
             return Err(problems.join("; "));
         }
@@ -215,6 +233,7 @@ impl TryFrom<Declared> for ExtractSpec {
             group: d.group,
             title: d.title,
             text: d.text,
+            columns: d.columns,
             layout: d.layout,
             min_chars: d.min_chars,
             max_documents: d.max_documents,
@@ -231,6 +250,7 @@ impl From<ExtractSpec> for Declared {
             group: spec.group,
             title: spec.title,
             text: spec.text,
+            columns: spec.columns,
             layout: spec.layout,
             min_chars: spec.min_chars,
             max_documents: spec.max_documents,
@@ -254,6 +274,8 @@ impl From<ExtractSpec> for Declared {
                 d.delimiter = Some(char::from(delimiter));
             }
             Format::Parquet => d.format = FormatName::Parquet,
+            Format::Html => d.format = FormatName::Html,
+            Format::Markdown => d.format = FormatName::Markdown,
             Format::Text { split_headings } => {
                 d.format = FormatName::Text;
                 d.split_headings = Some(split_headings);

@@ -88,7 +88,7 @@ fn sqlite_value(value: ValueRef<'_>, json: bool) -> Result<Value, String> {
 }
 
 /// Gives every row of a Parquet file.
-pub(super) fn read_parquet(bytes: Vec<u8>, sink: &mut Sink<'_>) -> Result<(), String> {
+pub(super) fn read_parquet(bytes: &[u8], sink: &mut Sink<'_>) -> Result<(), String> {
     let frame = ParquetReader::new(Cursor::new(bytes)).finish().map_err(|e| format!("Parquet: {e}"))?;
     for number in 0..frame.height() {
         let mut fields = BTreeMap::new();

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use minijinja::value::ValueKind;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 
 use super::Extracted;
 use super::filters;
@@ -20,6 +21,7 @@ const MAX_OUTPUT: usize = 64 << 20;
 pub(super) struct Templates<'a> {
     environment: Environment<'a>,
     layout: Layout,
+    columns: &'a [String],
 }
 
 const NAMES: [&str; 4] = ["id", "group", "title", "text"];
@@ -36,8 +38,12 @@ impl<'a> Templates<'a> {
         environment.set_recursion_limit(MAX_RECURSION);
         filters::register(&mut environment);
 
-        let is_text = matches!(spec.format, Format::Text { .. });
-        let text = if is_text { "{{ record.text }}" } else { "{{ record }}" };
+        let is_text = matches!(spec.format, Format::Text { .. } | Format::Html | Format::Markdown);
+        let text = match (spec.columns.is_empty(), is_text) {
+            (false, _) => "{{ column }}",
+            (true, true) => "{{ record.text }}",
+            (true, false) => "{{ record }}",
+        };
         let sources = [
             spec.id.as_deref().unwrap_or("{{ file }}#{{ number }}"),
             spec.group.as_deref().unwrap_or(""),
@@ -54,17 +60,34 @@ impl<'a> Templates<'a> {
             return Err(Error::Declaration { what: "templates of an extraction rule".into(), problems });
         }
         let layout = spec.layout.unwrap_or(if is_text { Layout::Lines } else { Layout::Paragraphs });
-        Ok(Self { environment, layout })
+        Ok(Self { environment, layout, columns: &spec.columns })
+    }
+
+    /// The field of `columns` that a record has; `Err` names those it has instead.
+    pub(super) fn column(&self, record: &Record) -> std::result::Result<Value, String> {
+        let found = self.columns.iter().filter_map(|name| record.value.get_attr(name).ok());
+        if let Some(value) = found.into_iter().find(|value| !value.is_undefined() && !value.is_none()) {
+            return Ok(value);
+        }
+        if self.columns.is_empty() {
+            return Ok(Value::UNDEFINED);
+        }
+        let has: Vec<String> =
+            record.value.try_iter().into_iter().flatten().take(12).map(|key| key.to_string()).collect();
+        let has = if record.value.kind() == ValueKind::Map { has.join("`, `") } else { String::new() };
+        Err(format!("no column `{}`; it has `{has}`", self.columns.join("` or `")))
     }
 
     /// Makes a document of a record; `Err` says why it cannot be made.
     pub(super) fn document(&self, file: &str, number: u64, record: Record) -> std::result::Result<Extracted, String> {
         let (folders, last) = file.rsplit_once('/').unwrap_or(("", file));
+        let column = self.column(&record)?;
         let context = context! {
             record => record.value,
             root => record.root,
             key => record.key,
             number,
+            column,
             file,
             stem => last.rsplit_once('.').map_or(last, |(stem, _)| stem),
             folder => folders.rsplit('/').next().unwrap_or_default(),

@@ -9,7 +9,7 @@ use super::cache::Cache;
 use crate::error::{Error, Result};
 use crate::extract::Glob;
 
-/// How deep folders are followed, so that a loop of links ends.
+/// How deep folders are followed.
 const MAX_DEPTH: usize = 64;
 
 pub(super) fn fetch(uri: &str, path: &Path, expected: Option<&str>, cache: &Cache) -> Result<Fetched> {
@@ -74,7 +74,15 @@ fn missing(path: &Path, what: &str) -> Error {
     }
 }
 
-fn matching(pattern: &Path) -> Result<Vec<PathBuf>> {
+/// The folder that a pattern such as `texts/*.md` starts in, and the pattern inside it; `None` for a path
+/// without wildcards or with unusable ones.
+pub(crate) fn pattern(path: &Path) -> Option<(PathBuf, Glob)> {
+    path.to_str().filter(|text| is_pattern(text))?;
+    let (root, rest) = parts(path);
+    Some((root, Glob::new(&rest).ok()?))
+}
+
+fn parts(pattern: &Path) -> (PathBuf, String) {
     let mut root = PathBuf::new();
     let mut rest: Vec<String> = Vec::new();
     for component in pattern.components() {
@@ -88,11 +96,16 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>> {
     if root.as_os_str().is_empty() {
         root.push(".");
     }
+    (root, rest.join("/"))
+}
+
+fn matching(pattern: &Path) -> Result<Vec<PathBuf>> {
+    let (root, rest) = parts(pattern);
     if !root.is_dir() {
         return Err(missing(&root, "the folder this pattern starts in"));
     }
-    let glob = Glob::new(&rest.join("/"))
-        .map_err(|problem| missing(pattern, &format!("a usable pattern ({problem}), so any file")))?;
+    let glob =
+        Glob::new(&rest).map_err(|problem| missing(pattern, &format!("a usable pattern ({problem}), so any file")))?;
     let mut files = Vec::new();
     walk(&root, 0, &mut |file| {
         let relative = file.strip_prefix(&root).unwrap_or(&file).to_string_lossy().replace('\\', "/");
@@ -105,7 +118,7 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>> {
 
 fn walk(folder: &Path, depth: usize, found: &mut dyn FnMut(PathBuf)) -> Result<()> {
     if depth > MAX_DEPTH {
-        return Err(Error::io(folder, std::io::Error::other("folders are nested too deeply, or links form a loop")));
+        return Err(Error::io(folder, std::io::Error::other("folders are nested too deeply")));
     }
     for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
         let entry = entry.map_err(|e| Error::io(folder, e))?;
@@ -113,7 +126,16 @@ fn walk(folder: &Path, depth: usize, found: &mut dyn FnMut(PathBuf)) -> Result<(
             continue;
         }
         let path = entry.path();
-        let metadata = fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
+        // Extraction follows no links; what cannot be followed is no reason to stop.
+        let link = entry.file_type().map_err(|e| Error::io(&path, e))?.is_symlink();
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(_) if link => continue,
+            Err(error) => return Err(Error::io(&path, error)),
+        };
+        if link && metadata.is_dir() {
+            continue;
+        }
         if metadata.is_dir() {
             walk(&path, depth + 1, found)?;
         } else if metadata.is_file() {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 pub use cache::default_cache_dir;
 pub use local::files_of;
+pub(crate) use local::pattern;
 pub use sha256::sha256_of_file;
 
 use crate::error::{Error, Result};

@@ -1,0 +1,220 @@
+//! `lore data`: inspecting, building and describing texts, and what a run does with them.
+
+#![allow(clippy::unwrap_used)]
+
+mod workbench;
+
+use std::fs;
+use std::io::Write;
+
+use serde_json::Value;
+use workbench::tiny_recipe::{RECIPE, tiny_run};
+use workbench::{Workbench, text};
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Good and bad files side by side.
+fn mixed() -> Workbench {
+    let bench = Workbench::new();
+    bench.write(
+        "texts/good.txt",
+        "The river runs to the sea, and the people who live with it know that. In spring the snow of the hills melts; \
+         the water rises and covers the fields near the mill. By summer it is low again. Children cross it on flat \
+         stones to reach the other side. Old maps show three bridges. Only one of them has been repaired since the \
+         great flood. Write to jane@example.org.",
+    );
+    bench.write("texts/page.html", "<title>Hills</title><nav>Home</nav><p>A hill stands above the town.</p>");
+    bench.write("texts/notes.md", "# Fields\n\nThe *fields* lie by the road.\n");
+    bench.write(
+        "texts/more.jsonl.gz",
+        gzip(b"{\"content\": \"A gate of iron.\"}\n{broken\n{\"content\": \"A gate of iron!\"}\n"),
+    );
+    bench.write("texts/table.csv", "title,text\na,The well is deep.\n");
+    bench.write("texts/broken.txt.gz", &gzip("The rain fell all night. ".repeat(99).as_bytes())[..40]);
+    bench.write("texts/latin.txt", b"The caf\xe9 by the river.");
+    bench.write("texts/other.csv", "name,number\na,1\n");
+    bench.write("texts/empty.txt", "");
+    bench.write("texts/picture.png", "\u{1}");
+    bench
+}
+
+const BAD: [(&str, &str); 6] = [
+    ("broken.txt.gz", "cannot be read or decompressed"),
+    ("latin.txt", "not UTF-8 at byte 7"),
+    ("other.csv", "no column `text`"),
+    ("empty.txt", "it is empty"),
+    ("picture.png", "not a kind of text that is known"),
+    ("more.jsonl", "line 2: not JSON"),
+];
+
+#[test]
+fn bad_files_are_named_and_the_rest_is_inspected() {
+    let bench = mixed();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(bench.path("texts"), bench.path("texts/loop")).unwrap();
+    // Longer than any document may be.
+    bench.write("texts/long.txt", "word ".repeat(14_000_000));
+    let answer = bench.succeeds(&["data", "inspect", "texts", "--html", "page.html"]);
+    for (file, problem) in BAD.iter().chain(&[("long.txt", "a document of more than")]) {
+        let line = answer
+            .stdout
+            .lines()
+            .find(|line| line.contains(file))
+            .unwrap_or_else(|| panic!("{file}: {}", answer.stdout));
+        assert!(line.contains(problem), "{line}");
+    }
+    #[cfg(unix)]
+    assert!(answer.stdout.contains("loop: a symbolic link, not followed"), "{}", answer.stdout);
+    for part in ["6 documents", "duplicates: 1 exact", "email 1", "documents by words"] {
+        assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
+    }
+    let page = String::from_utf8(bench.read("page.html")).unwrap();
+    for part in ["broken.txt.gz", "gopher.words", "A hill stands above the town"] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("jane@example.org") && !page.contains("http://") && !page.contains("https://"));
+}
+
+#[test]
+fn strict_stops_and_names_what_is_wrong() {
+    let bench = mixed();
+    let parts: Vec<&str> = BAD.iter().map(|(file, _)| *file).collect();
+    bench.fails(1, &["data", "inspect", "texts", "--strict", "--html", "page.html"], &parts);
+    assert!(!bench.path("page.html").exists());
+    bench.succeeds(&["data", "inspect", "texts/good.txt", "texts/notes.md", "--strict"]);
+}
+
+#[test]
+fn what_cannot_be_inspected_at_all() {
+    let bench = mixed();
+    bench.fails(1, &["data", "inspect", "texts/picture.png"], &["no text was found", "picture.png"]);
+    bench.fails(1, &["data", "inspect", "texts/table.csv", "--column", "story"], &["no column `story`", "title"]);
+    bench.fails(2, &["data", "inspect", "nowhere"], &["no such file or directory"]);
+    bench.fails(2, &["data", "inspect", "texts/good.txt", "--html", "no/page.html"], &["directory no does not exist"]);
+}
+
+#[test]
+fn tokens_are_counted_with_a_models_tokenizer() {
+    let bench = mixed();
+    bench.model("tiny-llama", "model");
+    let answer = bench.succeeds(&["data", "inspect", "texts/good.txt", "--tokenizer", "model"]);
+    assert!(answer.stdout.contains("documents by tokens"), "{}", answer.stdout);
+}
+
+/// The tiny recipe, with every step asked for in its first topic.
+fn refined() -> Workbench {
+    let bench = tiny_run();
+    bench.write("quiz.jsonl", "{\"id\": \"q1\", \"question\": \"Which river of valley 7, seen for the 5th time, runs?\"}\n{\"id\": \"q2\", \"question\": \"A question that stands nowhere in these texts at all?\"}\n");
+    let same = fs::read_to_string(bench.path("rivers/3.txt")).unwrap();
+    bench.write("rivers/again.txt", same.to_uppercase());
+    let text = RECIPE.replacen(
+        "prompts = [\"the river\"]",
+        "prompts = [\"the river\"]
+license = \"CC0-1.0\"
+attribution = \"Made up by the tests\"
+clean = { quality = [\"gopher.stop_words\"], scrub = [\"email\"], boilerplate = false }
+dedup = { near = false, paragraphs = false, leakage = \"keep\" }
+
+[[topic.decontaminate.against]]
+name = \"quiz\"
+source = \"file:${LORE_TEST_QUIZ:-quiz.jsonl}\"
+ngram = 6
+extract = { format = \"jsonl\", id = \"{{ record.id }}\", text = \"{{ record.question }}\" }",
+        1,
+    );
+    bench.write("recipe.toml", text);
+    bench
+}
+
+#[test]
+fn a_build_has_documents_tokens_reports_and_a_card() {
+    let bench = refined();
+    let arguments = ["data", "build", "recipe.toml", "--topic", "rivers", "--out", "built"];
+    let answer = bench.succeeds(&arguments);
+    for part in ["duplicates: 1 exact", "evaluation `quiz`: 1 of 2 items overlap"] {
+        assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
+    }
+    let listing = bench.listing("built/rivers");
+    assert_eq!(
+        listing,
+        ["README.md", "contamination.jsonl", "data.json", "documents.parquet", "duplicates.jsonl", "tokens"]
+    );
+    assert_eq!(bench.listing("built"), ["rivers"], "nothing half-built is left");
+    let report: Value = serde_json::from_slice(&bench.read("built/rivers/data.json")).unwrap();
+    assert_eq!(report["dedup"]["exact"], 1);
+    assert_eq!(report["decontamination"]["sets"]["quiz"]["contaminated"], 1);
+    let item: Value = serde_json::from_slice(&bench.read("built/rivers/contamination.jsonl")).unwrap();
+    assert_eq!(item["item"], "q1");
+    let card = String::from_utf8(bench.read("built/rivers/README.md")).unwrap();
+    for part in ["---\nlicense:\n- \"cc0-1.0\"\n", "Made up by the tests", "size_categories:\n- \"n<1K\""] {
+        assert!(card.contains(part), "{part}: {card}");
+    }
+    assert!(!card.contains(text(&bench.path(""))), "no path of this machine: {card}");
+    bench.fails(2, &arguments, &["built/rivers", "it exists already"]);
+    bench.fails(
+        2,
+        &["data", "build", "recipe.toml", "--topic", "lakes", "--out", "b"],
+        &["no such topic", "rivers, hills"],
+    );
+    let with_counts = bench.succeeds(&["data", "card", "recipe.toml", "--built", "built"]).stdout;
+    assert!(with_counts.contains("evaluation `quiz`: 1 of 2") && with_counts.contains("## hills"), "{with_counts}");
+    let without = bench.succeeds(&["data", "card", "recipe.toml"]).stdout;
+    assert!(!without.contains("size_categories") && without.contains("Made up by the tests"), "{without}");
+    bench.fails(2, &["data", "card", "recipe.toml", "--built", "rivers"], &["it holds none of rivers, hills"]);
+}
+
+#[test]
+fn a_strict_build_leaves_nothing_behind() {
+    let bench = refined();
+    bench.write("rivers/empty.txt", "");
+    let arguments = ["data", "build", "recipe.toml", "--topic", "rivers", "--out", "built"];
+    bench.fails(
+        1,
+        &[&arguments[..], &["--strict"]].concat(),
+        &["rivers: something is left out", "empty.txt: it is empty"],
+    );
+    assert_eq!(bench.listing("built"), [""; 0]);
+    bench.succeeds(&arguments);
+}
+
+#[test]
+fn wrong_tables_are_told_at_once() {
+    let bench = refined();
+    let recipe = String::from_utf8(bench.read("recipe.toml")).unwrap();
+    let wrong = recipe
+        .replace("gopher.stop_words", "gofer.stop_words")
+        .replace("boilerplate = false", "boilerplat = false")
+        .replace("leakage = \"keep\"", "leakage = \"kep\", threshold = 2.0")
+        .replace("ngram = 6", "ngram = 1");
+    bench.write("recipe.toml", wrong);
+    let parts = [
+        "`topic[1].clean.boilerplat` is not a known key; did you mean `boilerplate`?",
+        "`topic[1].clean` is wrong: `gofer.stop_words` is no rule of quality",
+        "`topic[1].dedup.leakage` cannot be `kep`; did you mean `keep`?",
+        "`topic[1].dedup` is wrong: `threshold` is 2",
+        "`topic[1].decontaminate.against[1].ngram` must be 3 to 50 words",
+    ];
+    bench.fails(2, &["run", "recipe.toml", "--plan"], &parts);
+    bench.write("recipe.toml", recipe.replace("${LORE_TEST_QUIZ:-quiz.jsonl}", "${LORE_TEST_QUIZ}"));
+    let parts = ["needs the environment variable `LORE_TEST_QUIZ`, which is not set"];
+    bench.fails(2, &["run", "recipe.toml", "--plan"], &parts);
+}
+
+#[test]
+fn a_run_applies_the_tables_and_its_module_carries_the_report() {
+    let bench = refined();
+    let answer = bench.succeeds(&["run", "recipe.toml"]);
+    assert!(answer.stages().contains(&"fetch:rivers+quiz".to_owned()), "{:?}", answer.stages());
+    let report: Value = serde_json::from_slice(&bench.read("runs/tiny/modules/rivers/data.json")).unwrap();
+    assert_eq!(report["decontamination"]["sets"]["quiz"]["contaminated"], 1);
+    assert!(!bench.path("runs/tiny/modules/hills/data.json").exists(), "nothing was asked of that topic");
+    assert_eq!(bench.succeeds(&["run", "recipe.toml"]).stages(), [""; 0]);
+    // Other items are other training text.
+    bench.write("quiz.jsonl", "{\"id\": \"q3\", \"question\": \"Nothing of this is there in any way?\"}\n");
+    let again = bench.succeeds(&["run", "recipe.toml"]).stages();
+    assert!(again.contains(&"topic:rivers".to_owned()) && !again.contains(&"topic:hills".to_owned()), "{again:?}");
+}
