@@ -30,6 +30,7 @@ pub use decoder::Decoder;
 
 pub mod config;
 pub mod error;
+pub mod export;
 pub mod files;
 pub mod fingerprint;
 pub mod publish;

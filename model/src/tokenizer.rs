@@ -4,6 +4,7 @@ mod gguf;
 mod trim;
 
 pub use gguf::from_gguf;
+pub(crate) use gguf::to_gguf;
 pub use trim::{TrimError, Trimmed, trim};
 
 use std::path::Path;

@@ -124,7 +124,7 @@ fn train_module(request: &ModuleRequest<'_>) -> Result<Outcome> {
     let fingerprint = model.fingerprint()?;
     let learner = model.decoder.clone().with_recompute(module.train.recompute);
     let training =
-        LoraTraining::new(learner, &module.lora, *seed).map_err(Error::while_doing("`lora.targets` of the recipe"))?;
+        LoraTraining::new(learner, &module.lora, initial_seed(*seed, &topic.name)).map_err(Error::while_doing("`lora.targets` of the recipe"))?;
     let training = match module.rehearse {
         Rehearse::Text => training,
         Rehearse::Base => training.with_rehearsal(model.decoder.clone(), module.rehearse_weight as f32),
@@ -177,6 +177,13 @@ fn copy_data_reports(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Each topic's updates start from other random inputs: modules that all begin with the same `A` read the same few
+/// directions of the residual stream, and disturb each other when they are added up.
+fn initial_seed(seed: u64, topic: &str) -> u64 {
+    let hash = sha256_of(&json!([seed, topic]));
+    u64::from_str_radix(&hash[..16], 16).expect("a hash is hexadecimal")
 }
 
 /// The trained updates as a PEFT adapter.

@@ -7,12 +7,16 @@ use tokenizers::Tokenizer;
 
 use super::{TokenizerSettings, tokenizer_error};
 use crate::Error;
+use crate::config::ModelConfig;
 use crate::weights::WeightFile;
 use crate::weights::gguf::GgufFile;
+use crate::weights::gguf_metadata::Value as GgufValue;
 
 /// Kinds in `tokenizer.ggml.token_type`.
+const NORMAL: i64 = 1;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
+const UNUSED: i64 = 5;
 
 /// How text is cut before merging, by the name GGUF gives it.
 struct Cutting {
@@ -130,6 +134,89 @@ fn describe(file: &GgufFile) -> Result<Value, String> {
     }))
 }
 
+/// The `tokenizer.ggml.*` metadata that [`from_gguf`] and llama.cpp make the same tokenizer of.
+///
+/// # Errors
+/// A sentence about what GGUF cannot say.
+pub(crate) fn to_gguf(
+    tokenizer: &Tokenizer,
+    settings: &TokenizerSettings,
+    config: &ModelConfig,
+) -> Result<Vec<(String, GgufValue)>, String> {
+    let text = tokenizer.to_string(false).map_err(|error| error.to_string())?;
+    let json: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let model = &json["model"];
+    if model["type"] != "BPE" {
+        return Err(format!("the tokenizer's model is {}, not BPE", model["type"]));
+    }
+    let named = CUTTINGS.into_iter().find(|name| {
+        cutting(name).is_ok_and(|known| {
+            known.normalizer == json["normalizer"]
+                && known.pre_tokenizer == json["pre_tokenizer"]
+                && json!(known.ignore_merges) == model["ignore_merges"]
+        })
+    });
+    let Some(pre) = named else {
+        return Err(format!("the tokenizer cuts text in none of the known ways ({})", CUTTINGS.join(", ")));
+    };
+    // Rows of the embeddings that no token has.
+    let mut tokens: Vec<String> = (0..config.vocab_size).map(|id| format!("[PAD{id}]")).collect();
+    let mut kinds = vec![UNUSED; config.vocab_size];
+    let mut put = |token: &str, id: Option<u64>, kind: i64| -> Result<(), String> {
+        let place = id.and_then(|id| usize::try_from(id).ok()).filter(|id| *id < config.vocab_size);
+        let place = place.ok_or_else(|| format!("token `{token}` has no embedding"))?;
+        tokens[place] = token.to_owned();
+        kinds[place] = kind;
+        Ok(())
+    };
+    for (token, id) in model["vocab"].as_object().into_iter().flatten() {
+        put(token, id.as_u64(), NORMAL)?;
+    }
+    for added in json["added_tokens"].as_array().into_iter().flatten() {
+        let kind = if added["special"] == true { CONTROL } else { USER_DEFINED };
+        put(added["content"].as_str().unwrap_or_default(), added["id"].as_u64(), kind)?;
+    }
+    let merges = model["merges"].as_array().into_iter().flatten().map(|merge| match merge {
+        Value::String(pair) => Ok(pair.clone()),
+        Value::Array(pair) => match pair.as_slice() {
+            [Value::String(left), Value::String(right)] => Ok(format!("{left} {right}")),
+            _ => Err(format!("the merge {merge} is not a pair")),
+        },
+        _ => Err(format!("the merge {merge} is not a pair")),
+    });
+    let mut metadata = vec![
+        ("tokenizer.ggml.model".to_owned(), GgufValue::String("gpt2".into())),
+        ("tokenizer.ggml.pre".to_owned(), GgufValue::String(pre.into())),
+        ("tokenizer.ggml.tokens".to_owned(), GgufValue::Strings(tokens)),
+        ("tokenizer.ggml.token_type".to_owned(), GgufValue::Integers(kinds)),
+        ("tokenizer.ggml.merges".to_owned(), GgufValue::Strings(merges.collect::<Result<_, _>>()?)),
+        // A template that begins texts with a token is the only one that is read back.
+        (
+            "tokenizer.ggml.add_bos_token".to_owned(),
+            GgufValue::Bool(json["post_processor"]["type"] == "TemplateProcessing"),
+        ),
+    ];
+    let roles = [
+        ("bos", &settings.bos_token, config.bos_token_id),
+        ("eos", &settings.eos_token, config.eos_token_ids.first().copied()),
+        ("unknown", &settings.unk_token, None),
+        ("padding", &settings.pad_token, None),
+    ];
+    for (role, token, otherwise) in roles {
+        let id = token.as_ref().and_then(|token| tokenizer.token_to_id(token)).or(otherwise);
+        if let Some(id) = id {
+            metadata.push((format!("tokenizer.ggml.{role}_token_id"), GgufValue::Integer(id.into())));
+        }
+    }
+    if let Some(template) = &settings.chat_template {
+        metadata.push(("tokenizer.chat_template".to_owned(), GgufValue::String(template.clone())));
+    }
+    Ok(metadata)
+}
+
+/// Names of the known ways of cutting text.
+const CUTTINGS: [&str; 4] = ["gpt-2", "smollm", "llama-bpe", "qwen2"];
+
 /// The known ways of cutting text, as the models' own `tokenizer.json` describe them.
 fn cutting(name: &str) -> Result<Cutting, String> {
     let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
@@ -157,8 +244,6 @@ fn cutting(name: &str) -> Result<Cutting, String> {
         "qwen2" => {
             Ok(Cutting { normalizer: json!({"type": "NFC"}), pre_tokenizer: cl100k(r"\p{N}"), ignore_merges: false })
         }
-        other => {
-            Err(format!("pre-tokenizer `{other}` is not supported; supported are gpt-2, smollm, llama-bpe, qwen2"))
-        }
+        other => Err(format!("pre-tokenizer `{other}` is not supported; supported are {}", CUTTINGS.join(", "))),
     }
 }

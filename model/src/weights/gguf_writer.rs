@@ -44,7 +44,7 @@ impl GgufWriter {
     ///
     /// # Errors
     /// [`Error::Tensors`] naming everything the format cannot hold or this writer does not write: formats other
-    /// than `F32`, `F16` and `BF16`, impossible shapes, names that occur twice, nested arrays, integers beyond 64
+    /// than `F32`, `F16`, `BF16` and `Q8_0`, impossible shapes, names that occur twice, nested arrays, integers beyond 64
     /// bits; [`Error::Io`].
     pub fn create(path: &Path, metadata: &[(&str, Value)], tensors: &[GgufTensor]) -> Result<Self, Error> {
         let problems = problems(metadata, tensors);
@@ -101,13 +101,14 @@ impl GgufWriter {
             bytes.clear();
             match tensor.format {
                 BlockFormat::F16 => bytes.extend(chunk.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes())),
+                BlockFormat::Q8_0 => bytes.extend(chunk.as_chunks::<32>().0.iter().flat_map(q8_0)),
                 BlockFormat::BF16 => bytes.extend(chunk.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes())),
                 // `create` has refused the others.
                 _ => bytes.extend(chunk.iter().flat_map(|value| value.to_le_bytes())),
             }
             self.put(&bytes)?;
         }
-        let written = values.len() as u64 * tensor.format.block_bytes() as u64;
+        let written = self::bytes(&tensor);
         let padding = written.next_multiple_of(ALIGNMENT) - written;
         self.put(&vec![0; padding as usize])
     }
@@ -138,7 +139,20 @@ fn count(tensor: &GgufTensor) -> u64 {
 }
 
 fn bytes(tensor: &GgufTensor) -> u64 {
-    count(tensor) * tensor.format.block_bytes() as u64
+    count(tensor) / tensor.format.block_values() as u64 * tensor.format.block_bytes() as u64
+}
+
+/// A block of 32 values: their largest absolute value over 127 as `f16`, and what each is in units of it.
+fn q8_0(values: &[f32; 32]) -> [u8; 34] {
+    let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let unit = largest / 127.0;
+    let inverse = if unit > 0.0 { 1.0 / unit } else { 0.0 };
+    let mut block = [0; 34];
+    block[..2].copy_from_slice(&f16::from_f32(unit).to_le_bytes());
+    for (byte, value) in block[2..].iter_mut().zip(values) {
+        *byte = ((value * inverse).round() as i8).cast_unsigned();
+    }
+    block
 }
 
 fn problems(metadata: &[(&str, Value)], tensors: &[GgufTensor]) -> Vec<String> {
@@ -165,8 +179,12 @@ fn problems(metadata: &[(&str, Value)], tensors: &[GgufTensor]) -> Vec<String> {
         if !(1..=4).contains(&shape.len()) || shape.contains(&0) {
             problems.push(format!("tensor `{name}` has shape {shape:?}; expected 1 to 4 sizes, none 0"));
         }
-        if !matches!(format, BlockFormat::F32 | BlockFormat::F16 | BlockFormat::BF16) {
-            problems.push(format!("tensor `{name}`: {} is not written; F32, F16 and BF16 are", format.name()));
+        if !matches!(format, BlockFormat::F32 | BlockFormat::F16 | BlockFormat::BF16 | BlockFormat::Q8_0) {
+            problems.push(format!("tensor `{name}`: {} is not written; F32, F16, BF16 and Q8_0 are", format.name()));
+        }
+        if shape.last().is_some_and(|width| !width.is_multiple_of(format.block_values())) {
+            problems
+                .push(format!("tensor `{name}`: rows of {shape:?} are no whole number of {} blocks", format.name()));
         }
     }
     problems
