@@ -32,7 +32,7 @@ pub(super) fn merge(changes: &[Vec<f64>], weights: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    /// Figure 1 of the paper, as numbers: four values of two modules, by hand.
+    /// Four values of two modules, by hand.
     #[test]
     fn a_two_by_two_case_by_hand() {
         let changes = [vec![3.0, -1.0, 0.0, 2.0], vec![1.0, 4.0, -5.0, -2.0]];
