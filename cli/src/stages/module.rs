@@ -86,6 +86,10 @@ impl Stage for ModuleStage {
         })
     }
 
+    fn schema(&self) -> u32 {
+        2
+    }
+
     fn resumable(&self) -> bool {
         true
     }
@@ -123,8 +127,8 @@ fn train_module(request: &ModuleRequest<'_>) -> Result<Outcome> {
     model.check_length("the module's `train.sequence_length`", module.train.sequence_length + 1)?;
     let fingerprint = model.fingerprint()?;
     let learner = model.decoder.clone().with_recompute(module.train.recompute);
-    let training =
-        LoraTraining::new(learner, &module.lora, initial_seed(*seed, &topic.name)).map_err(Error::while_doing("`lora.targets` of the recipe"))?;
+    let training = LoraTraining::new(learner, &module.lora, initial_seed(*seed, &topic.name))
+        .map_err(Error::while_doing("`lora.targets` of the recipe"))?;
     let training = match module.rehearse {
         Rehearse::Text => training,
         Rehearse::Base => training.with_rehearsal(model.decoder.clone(), module.rehearse_weight as f32),
