@@ -1,10 +1,5 @@
 //! Recipes: a whole run as one TOML file, read strictly.
 
-mod deserialize;
-mod problem;
-mod read;
-mod suggest;
-mod syntax;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -13,12 +8,10 @@ use lore_datasets::extract::ExtractSpec;
 use lore_datasets::source::{SourceRequest, SourceUri};
 use lore_distill::Depth;
 use lore_finetune::LoraConfig;
+use lore_settings::syntax::{self, Node, Value};
+use lore_settings::{Problem, Problems, read};
 use lore_train::TrainConfig;
 use serde::{Deserialize, Serialize};
-
-use problem::Problem;
-pub use problem::RecipeProblems;
-use syntax::{Node, Value};
 
 use crate::error::Error;
 
@@ -293,7 +286,7 @@ impl Recipe {
         let text = String::from_utf8(bytes)
             .map_err(|error| unreadable(format!("not UTF-8 text at byte {}", error.utf8_error().valid_up_to())))?;
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        Ok(Self::parse(&text, &folder).map_err(|problems| RecipeProblems::new(path, problems))?)
+        Ok(Self::parse(&text, &folder).map_err(|problems| Problems::new(path, problems))?)
     }
 
     fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Problem>> {
@@ -301,7 +294,7 @@ impl Recipe {
         lists_of_rules(&mut tree);
         module_defaults(&mut tree);
         let mut problems = Vec::new();
-        let recipe = read::read::<Self>(&mut tree, text, &mut problems);
+        let recipe = read::<Self>(&mut tree, text, &mut problems);
         let Some(mut recipe) = recipe else { return Err(problems) };
         recipe.resolve_sources(folder);
         validate::validate(&recipe, &tree, text, &mut problems);

@@ -25,6 +25,7 @@ mod glob;
 mod json;
 mod markup;
 mod record;
+mod records;
 mod spec;
 mod table;
 mod template;
@@ -40,6 +41,7 @@ use template::Templates;
 
 pub use glob::Glob;
 pub use markup::{decode_entities, html_blocks, markdown_blocks};
+pub use records::{FileRecord, records};
 pub use spec::{BadFiles, ExtractSpec, Format, Layout};
 
 use crate::error::{Error, Result};
@@ -246,16 +248,20 @@ impl Rule<'_> {
                 }
             }
         };
-        let take: &mut Sink<'_> = &mut take;
-        match &self.spec.format {
-            Format::Json { records } => json::read(&bytes, records, take),
-            Format::Jsonl => json::read_lines(&bytes, take),
-            Format::Xml { record } => xml::read(&bytes, record, take),
-            Format::Sqlite { query, json_columns } => table::read_sqlite(&bytes, query, json_columns, take),
-            Format::Csv { delimiter } => table::read_csv(&bytes, *delimiter, take),
-            Format::Parquet => table::read_parquet(bytes, take),
-            Format::Text { split_headings } => text::read(&bytes, *split_headings, take),
-        }
+        read_records(&self.spec.format, bytes, &mut take)
+    }
+}
+
+/// Gives every record of a file; `Err` says why the file cannot be read as declared.
+fn read_records(format: &Format, bytes: Vec<u8>, take: &mut Sink<'_>) -> Result<(), String> {
+    match format {
+        Format::Json { records } => json::read(&bytes, records, take),
+        Format::Jsonl => json::read_lines(&bytes, take),
+        Format::Xml { record } => xml::read(&bytes, record, take),
+        Format::Sqlite { query, json_columns } => table::read_sqlite(&bytes, query, json_columns, take),
+        Format::Csv { delimiter } => table::read_csv(&bytes, *delimiter, take),
+        Format::Parquet => table::read_parquet(bytes, take),
+        Format::Text { split_headings } => text::read(&bytes, *split_headings, take),
     }
 }
 
