@@ -66,11 +66,24 @@ macro_rules! from_library {
 from_library!(
     lore_datasets::Error,
     lore_distill::general::Error,
+    lore_eval::comparison::Error,
+    lore_eval::engine::Error,
+    lore_eval::result::Error,
     lore_eval::score::Error,
     lore_model::Error,
     lore_modules::Error,
     lore_train::Error,
 );
+
+impl From<lore_eval::task::Error> for Error {
+    fn from(error: lore_eval::task::Error) -> Self {
+        match error {
+            lore_eval::task::Error::Settings(problems) => Self::Settings(problems),
+            lore_eval::task::Error::Unknown { .. } => Self::Usage(error.to_string()),
+            _ => Self::Failed(chain(&error)),
+        }
+    }
+}
 
 impl Error {
     /// For `map_err`: puts the path beside what the operating system said.

@@ -43,6 +43,7 @@ enum Command {
     Fetch(commands::fetch::FetchArguments),
     Generate(commands::generate::GenerateArguments),
     Score(commands::score::ScoreArguments),
+    Eval(commands::eval::EvalArguments),
     Convert(commands::convert::ConvertArguments),
     Doctor(commands::doctor::DoctorArguments),
     Bench(commands::bench::BenchArguments),
@@ -87,6 +88,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Bench(arguments) => commands::bench::bench(arguments, &session),
         Command::Generate(arguments) => commands::generate::run(arguments, &session),
         Command::Score(arguments) => commands::score::score(arguments, &session),
+        Command::Eval(arguments) => commands::eval::eval(arguments, &session),
         Command::Convert(arguments) => commands::convert::convert(arguments, &session),
         Command::Doctor(arguments) => commands::doctor::doctor(arguments, &session),
     }

@@ -42,8 +42,11 @@ fn snapshot(name: &str, arguments: &[&str], files: &[(&str, &str)]) {
 #[test]
 fn help() {
     snapshot("help", &["--help"], &[]);
-    for command in ["run", "fetch", "generate", "score", "convert", "doctor"] {
+    for command in ["run", "fetch", "generate", "score", "eval", "convert", "doctor"] {
         snapshot(&format!("help_{command}"), &[command, "--help"], &[]);
+    }
+    for command in ["compare", "verify", "tasks"] {
+        snapshot(&format!("help_eval_{command}"), &["eval", command, "--help"], &[]);
     }
 }
 
@@ -59,6 +62,10 @@ fn the_help_of_every_command_shows_an_example() {
         let text = help(&[command, "--help"]);
         let example = text.split_once("Example").map(|(_, after)| after);
         assert!(example.is_some_and(|after| after.contains(&format!("lore {command}"))), "{text}");
+    }
+    for command in ["compare", "verify", "tasks"] {
+        let text = help(&["eval", command, "--help"]);
+        assert!(text.trim_end().rsplit_once("Example").unwrap().1.contains(&format!("lore eval {command}")), "{text}");
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod convert;
 pub mod doctor;
+pub mod eval;
 pub mod fetch;
 pub mod generate;
 pub mod run;

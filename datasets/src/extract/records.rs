@@ -37,8 +37,12 @@ pub fn records(what: &str, path: &Path, patterns: &[String], format: &Format) ->
     let mut container = Container::open(path)?;
     let names = container.matching(&globs);
     if names.is_empty() {
-        let searched =
-            format!("{} for files like `{}`; it holds {}", path.display(), patterns.join("`, `"), sample(&container.names));
+        let searched = format!(
+            "{} for files like `{}`; it holds {}",
+            path.display(),
+            patterns.join("`, `"),
+            sample(&container.names)
+        );
         return Err(Error::EmptyCorpus { corpus: what.to_owned(), searched });
     }
     let (mut found, mut bad) = (Vec::new(), Vec::new());
