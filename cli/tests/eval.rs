@@ -47,7 +47,7 @@ fn json(bench: &Workbench, path: &str) -> Value {
 fn results_are_written_and_verified() {
     let bench = bench();
     let answer = bench.succeeds(&RUN);
-    for part in ["rivers", "24", "acc", "acc_norm", "margin", "longest", "answer_only", "  odd"] {
+    for part in ["rivers", "24", "acc", "acc_norm", "margin", "longest", "acc_answer_only", "  odd"] {
         assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
     }
     assert_eq!(bench.listing("out"), ["lm-eval", "rivers.json", "rivers.samples.jsonl"]);
@@ -132,7 +132,7 @@ fn what_cannot_be_asked_is_refused_before_the_model_is_loaded() {
     let run = |task: &str, data: &str| {
         ["eval", "--base", "base", "--task", task, "--data", data, "--out", "out"].map(str::to_owned)
     };
-    let fails = |code, arguments: [String; 8], parts: &[&str]| {
+    let fails = |code, arguments: [String; 9], parts: &[&str]| {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         bench.fails(code, &arguments, parts);
     };

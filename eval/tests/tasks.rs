@@ -48,7 +48,7 @@ fn everything_that_is_wrong_is_told_with_its_line() {
     let message = parse(&text).unwrap_err();
     for part in [
         "task.toml:4:1: `licence` is not a known key; did you mean `license`?",
-        "task.toml:5:32: `data.fromat` is not a known key; did you mean `format`?",
+        "task.toml:5:31: `data.fromat` is not a known key; did you mean `format`?",
     ] {
         assert!(message.contains(part), "{part}\n{message}");
     }

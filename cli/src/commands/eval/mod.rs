@@ -15,9 +15,9 @@ use lore_eval::result::TaskResult;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
-/// Evaluate a base with modules on tasks: figures with standard errors, files that others can verify
+/// Evaluate a base with modules on tasks; compare and verify results
 ///
-/// Scores are kept in the cache folder: what was interrupted goes on, and what was asked before is not computed again.
+/// Figures come with standard errors, controls, and files that others can verify. Scores are kept in the cache folder: what was interrupted goes on, and what was asked before is not computed again.
 #[derive(Debug, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,

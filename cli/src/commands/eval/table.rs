@@ -21,7 +21,8 @@ pub fn result(result: &TaskResult, first: bool) -> String {
     };
     let items = result.items.count.to_string();
     rows(&mut text, &result.name(), &items, &shown(&result.metrics, false));
-    for (name, value) in &result.controls {
+    // Without the question is among the figures, with its standard error.
+    for (name, value) in result.controls.iter().filter(|(name, _)| *name != "answer_only") {
         text.push_str(&line("", "", &format!("  {name}"), &format!("{value:.4}"), ""));
     }
     match result.subsets.len() {
