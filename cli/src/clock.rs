@@ -8,6 +8,11 @@ pub fn now_rfc3339() -> String {
     rfc3339(seconds)
 }
 
+/// Now, in seconds since 1970.
+pub fn now_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
 /// Days to a date by the proleptic Gregorian calendar, counting years from March (so that the leap day is last).
 fn rfc3339(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);

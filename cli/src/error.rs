@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
-use crate::recipe::RecipeProblems;
+use lore_settings::Problems;
 
 /// The result of everything the program does.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,9 +17,9 @@ pub enum Error {
     #[error("{0}")]
     Usage(String),
 
-    /// The recipe is not valid.
+    /// A recipe or another file of settings is not valid.
     #[error(transparent)]
-    Recipe(#[from] RecipeProblems),
+    Settings(#[from] Problems),
 
     /// A stage of a run failed.
     #[error("stage `{stage}` failed; what it finished is kept, and the same command goes on from there")]
@@ -66,11 +66,24 @@ macro_rules! from_library {
 from_library!(
     lore_datasets::Error,
     lore_distill::general::Error,
+    lore_eval::comparison::Error,
+    lore_eval::engine::Error,
+    lore_eval::result::Error,
     lore_eval::score::Error,
     lore_model::Error,
     lore_modules::Error,
     lore_train::Error,
 );
+
+impl From<lore_eval::task::Error> for Error {
+    fn from(error: lore_eval::task::Error) -> Self {
+        match error {
+            lore_eval::task::Error::Settings(problems) => Self::Settings(problems),
+            lore_eval::task::Error::Unknown { .. } => Self::Usage(error.to_string()),
+            _ => Self::Failed(chain(&error)),
+        }
+    }
+}
 
 impl Error {
     /// For `map_err`: puts the path beside what the operating system said.
@@ -88,7 +101,7 @@ impl Error {
     /// 2 for what the user must write differently, 1 for everything else.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Recipe(_) => 2,
+            Self::Usage(_) | Self::Settings(_) => 2,
             _ => 1,
         }
     }

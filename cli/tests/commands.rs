@@ -46,9 +46,10 @@ fn help() {
     for command in alone {
         snapshot(&format!("help_{command}"), &[command, "--help"], &[]);
     }
-    let groups: [(&str, &[&str]); 2] = [
+    let groups: [(&str, &[&str]); 3] = [
         ("module", &["inspect", "diff", "export", "import", "fold", "extract"]),
         ("data", &["inspect", "build", "card"]),
+        ("eval", &["compare", "verify", "tasks"]),
     ];
     for (group, commands) in groups {
         snapshot(&format!("help_{group}"), &[group, "--help"], &[]);
@@ -80,6 +81,10 @@ fn the_help_of_every_command_shows_an_example() {
         for part in listed(&shows_an_example(&[command])) {
             shows_an_example(&[command, &part]);
         }
+    }
+    for command in ["compare", "verify", "tasks"] {
+        let text = help(&["eval", command, "--help"]);
+        assert!(text.trim_end().rsplit_once("Example").unwrap().1.contains(&format!("lore eval {command}")), "{text}");
     }
 }
 

@@ -1,4 +1,8 @@
 //! Log-likelihoods of tokens.
+//!
+//! On the CPU a score depends on its request alone, to the last bit: batches are ragged, so nothing is padded; a
+//! context is always computed apart from its continuations; and no product has so few rows that it would be rounded
+//! in another way.
 
 use burn::tensor::{Int, Tensor, TensorData};
 use lore_model::Decoder;
@@ -6,13 +10,21 @@ use lore_model::ops::head::log_likelihoods;
 use lore_model::ops::host::{HostMatrix, matrix};
 use lore_model::ops::sequences::Sequences;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Rows computed at once.
-const BATCH_ROWS: usize = 2048;
+pub const BATCH_ROWS: usize = 2048;
+
+/// Rows computed at once at least. Matrix products of fewer rows take other paths (`gemm`: one row, at most 256
+/// values, at most 64 rows) whose sums are rounded differently.
+const FEWEST_ROWS: usize = 257;
+
+/// Tokens of one sequence that only fills a batch up.
+const FILLING: usize = 32;
 
 /// Tokens to score after tokens that are given.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TokenRequest {
     /// Known tokens; at least one.
     pub context: Vec<u32>,
@@ -67,6 +79,37 @@ pub fn score(
     requests: &[TokenRequest],
     mut on_done: impl FnMut(usize),
 ) -> Result<Vec<TokenScores>, Error> {
+    let mut results = vec![TokenScores { log_likelihoods: vec![], greedy: vec![] }; requests.len()];
+    score_batches(decoder, requests, BATCH_ROWS, |batch| {
+        on_done(batch.tokens);
+        for (index, scores) in batch.scores {
+            results[index] = scores;
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(results)
+}
+
+/// Some requests that were scored together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoredBatch {
+    /// Tokens of all of them, however they were computed.
+    pub tokens: usize,
+    /// The place of each request, and its scores.
+    pub scores: Vec<(usize, TokenScores)>,
+}
+
+/// As [`score`], giving each batch of about `batch_rows` rows to `on_batch` as soon as it is scored; stops when that
+/// breaks.
+///
+/// # Errors
+/// As [`score`].
+pub fn score_batches(
+    decoder: &Decoder,
+    requests: &[TokenRequest],
+    batch_rows: usize,
+    mut on_batch: impl FnMut(ScoredBatch) -> ControlFlow<()>,
+) -> Result<(), Error> {
     for (index, request) in requests.iter().enumerate() {
         let (length, limit) = (request.context.len() + request.continuation.len(), decoder.max_positions());
         if request.context.is_empty() {
@@ -76,21 +119,22 @@ pub fn score(
             return Err(Error::TooLong { index, length, limit });
         }
     }
-    let mut results = vec![TokenScores { log_likelihoods: vec![], greedy: vec![] }; requests.len()];
-    let groups = groups(requests);
+    let groups = groups(requests, batch_rows);
     let mut rest = groups.as_slice();
     while !rest.is_empty() {
         let mut rows = 0;
         let fitting = rest.iter().take_while(|group| {
             rows += group.rows(requests);
-            rows <= BATCH_ROWS
+            rows <= batch_rows
         });
         let (batch, after) = rest.split_at(fitting.count().max(1));
         rest = after;
-        score_batch(decoder, requests, batch, &mut results);
-        on_done(batch.iter().map(|group| group.tokens(requests)).sum());
+        let tokens = batch.iter().map(|group| group.tokens(requests)).sum();
+        if on_batch(ScoredBatch { tokens, scores: score_batch(decoder, requests, batch) }).is_break() {
+            break;
+        }
     }
-    Ok(results)
+    Ok(())
 }
 
 /// Requests with the same context, which is computed once for all of them.
@@ -111,7 +155,7 @@ impl Group {
 }
 
 /// Groups in the order of their size, largest first, so that batches fill evenly.
-fn groups(requests: &[TokenRequest]) -> Vec<Group> {
+fn groups(requests: &[TokenRequest], batch_rows: usize) -> Vec<Group> {
     let mut by_context: BTreeMap<&[u32], Vec<usize>> = BTreeMap::new();
     for (index, request) in requests.iter().enumerate() {
         by_context.entry(&request.context).or_default().push(index);
@@ -122,7 +166,7 @@ fn groups(requests: &[TokenRequest]) -> Vec<Group> {
         for index in members {
             let own = requests[index].continuation.len().saturating_sub(1);
             // A group that would not fit into one batch is continued by another with its own context rows.
-            if rows.saturating_add(own) > BATCH_ROWS {
+            if rows.saturating_add(own) > batch_rows {
                 groups.push(Group { members: Vec::new() });
                 rows = context.len();
             }
@@ -134,7 +178,7 @@ fn groups(requests: &[TokenRequest]) -> Vec<Group> {
     groups
 }
 
-fn score_batch(decoder: &Decoder, requests: &[TokenRequest], batch: &[Group], results: &mut [TokenScores]) {
+fn score_batch(decoder: &Decoder, requests: &[TokenRequest], batch: &[Group]) -> Vec<(usize, TokenScores)> {
     let (mut tokens, mut parts, mut wanted, mut labels) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for group in batch {
         let context = &requests[group.members[0]].context;
@@ -155,13 +199,27 @@ fn score_batch(decoder: &Decoder, requests: &[TokenRequest], batch: &[Group], re
             }
         }
     }
+    if wanted.is_empty() {
+        let nothing = TokenScores { log_likelihoods: vec![], greedy: vec![] };
+        return batch.iter().flat_map(|group| &group.members).map(|&i| (i, nothing.clone())).collect();
+    }
+    while tokens.len() < FEWEST_ROWS {
+        let filling = FILLING.min(decoder.max_positions());
+        tokens.extend(std::iter::repeat_n(tokens[0], filling));
+        parts.push((filling, None));
+    }
+    while wanted.len() < FEWEST_ROWS {
+        wanted.push(wanted[0]);
+        labels.push(labels[0]);
+    }
     let hidden = decoder.hidden(Arc::new(tokens), Arc::new(Sequences::branching(&parts)));
     let scores = log_likelihoods(&pick_rows(&hidden, &wanted), &decoder.head(), &labels);
     let mut scores = scores.into_iter();
-    for &i in batch.iter().flat_map(|group| &group.members) {
+    let one = |&i: &usize| {
         let (log_likelihoods, greedy) = scores.by_ref().take(requests[i].continuation.len()).unzip();
-        results[i] = TokenScores { log_likelihoods, greedy };
-    }
+        (i, TokenScores { log_likelihoods, greedy })
+    };
+    batch.iter().flat_map(|group| &group.members).map(one).collect()
 }
 
 fn pick_rows(hidden: &Tensor<2>, rows: &[usize]) -> Tensor<2> {

@@ -5,6 +5,7 @@ pub mod compose;
 pub mod convert;
 pub mod data;
 pub mod doctor;
+pub mod eval;
 pub mod fetch;
 pub mod generate;
 pub mod module;

@@ -1,7 +1,7 @@
 //! `${NAME}` and `${NAME:-otherwise}` in `file:` sources: where data lies differs between machines.
 
-use super::problem::Problem;
-use super::syntax::{Node, Step, Value, dotted, line_and_column};
+use lore_settings::Problem;
+use lore_settings::syntax::{Node, Step, Value, dotted, line_and_column};
 
 /// Replaces environment variables in every `source` that is a `file:` source; others are left as they are.
 /// One that is not set and has no default is a problem.

@@ -1,11 +1,6 @@
 //! Recipes: a whole run as one TOML file, read strictly.
 
-mod deserialize;
 mod environment;
-mod problem;
-mod read;
-mod suggest;
-mod syntax;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -17,12 +12,10 @@ use lore_datasets::extract::ExtractSpec;
 use lore_datasets::source::{SourceRequest, SourceUri};
 use lore_distill::{DepthChoice, DistilConfig};
 use lore_finetune::LoraConfig;
+use lore_settings::syntax::{self, Node, Value};
+use lore_settings::{Problem, Problems, read};
 use lore_train::TrainConfig;
 use serde::{Deserialize, Serialize};
-
-use problem::Problem;
-pub use problem::RecipeProblems;
-use syntax::{Node, Value};
 
 use crate::error::Error;
 
@@ -352,7 +345,7 @@ impl Recipe {
         let text = String::from_utf8(bytes)
             .map_err(|error| unreadable(format!("not UTF-8 text at byte {}", error.utf8_error().valid_up_to())))?;
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        Ok(Self::parse(&text, &folder).map_err(|problems| RecipeProblems::new(path, problems))?)
+        Ok(Self::parse(&text, &folder).map_err(|problems| Problems::new(path, problems))?)
     }
 
     fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Problem>> {
@@ -361,7 +354,7 @@ impl Recipe {
         module_defaults(&mut tree);
         let mut problems = Vec::new();
         environment::expand_sources(&mut tree, text, &mut problems, &|name| std::env::var(name).ok());
-        let recipe = read::read::<Self>(&mut tree, text, &mut problems);
+        let recipe = read::<Self>(&mut tree, text, &mut problems);
         let Some(mut recipe) = recipe else { return Err(problems) };
         recipe.resolve_sources(folder);
         validate::validate(&recipe, &tree, text, &mut problems);

@@ -8,11 +8,10 @@ use lore_datasets::extract::{self, ExtractSpec};
 use lore_datasets::source::SourceUri;
 use lore_distill::{DistilConfig, Loss, TeacherSource};
 use lore_finetune::LoraConfig;
+use lore_settings::syntax::{Node, Value, dotted, line_and_column, steps};
+use lore_settings::{Problem, nearest};
 use lore_train::TrainConfig;
 
-use super::problem::Problem;
-use super::suggest::nearest;
-use super::syntax::{Node, Value, dotted, line_and_column, steps};
 use super::{General, ModuleConfig, Recipe, Split, Topic};
 
 /// The projections a decoder block has.

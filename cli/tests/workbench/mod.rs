@@ -59,6 +59,7 @@ impl Workbench {
             .current_dir(self.folder.path())
             .env("LORE_CACHE", self.path("cache"))
             .env("HF_HUB_CACHE", self.path("hub"))
+            .env_remove("LORE_DATA")
             .stdin(Stdio::null());
     }
 

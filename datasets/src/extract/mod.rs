@@ -28,6 +28,7 @@ mod json;
 mod markdown;
 mod markup;
 mod record;
+mod records;
 mod spec;
 mod table;
 mod template;
@@ -44,6 +45,7 @@ use template::Templates;
 pub use discover::{Discovery, TEXT_FIELDS, discover};
 pub use glob::Glob;
 pub use markup::{decode_entities, html_blocks, markdown_blocks};
+pub use records::{FileRecord, records};
 pub use spec::{BadFiles, ExtractSpec, Format, Layout};
 
 use crate::error::{Error, Result};
@@ -266,7 +268,7 @@ impl Rule<'_> {
             }
         };
         let give: &mut Sink<'_> = &mut take;
-        self.read_records(&bytes, give)?;
+        read_records(&self.spec.format, &bytes, give)?;
         // Not a few odd records, but a file of another kind.
         if without_column.0 > 0 && without_column.0 == number {
             report.broken = broken_before;
@@ -275,19 +277,20 @@ impl Rule<'_> {
         }
         Ok(())
     }
+}
 
-    fn read_records(&self, bytes: &[u8], take: &mut Sink<'_>) -> Result<(), String> {
-        match &self.spec.format {
-            Format::Json { records } => json::read(bytes, records, take),
-            Format::Jsonl => json::read_lines(bytes, take),
-            Format::Xml { record } => xml::read(bytes, record, take),
-            Format::Sqlite { query, json_columns } => table::read_sqlite(bytes, query, json_columns, take),
-            Format::Csv { delimiter } => table::read_csv(bytes, *delimiter, take),
-            Format::Parquet => table::read_parquet(bytes, take),
-            Format::Text { split_headings } => text::read(bytes, *split_headings, take),
-            Format::Html => html::read(bytes, take),
-            Format::Markdown => markdown::read(bytes, take),
-        }
+/// Gives every record of a file; `Err` says why the file cannot be read as declared.
+fn read_records(format: &Format, bytes: &[u8], take: &mut Sink<'_>) -> Result<(), String> {
+    match format {
+        Format::Json { records } => json::read(bytes, records, take),
+        Format::Jsonl => json::read_lines(bytes, take),
+        Format::Xml { record } => xml::read(bytes, record, take),
+        Format::Sqlite { query, json_columns } => table::read_sqlite(bytes, query, json_columns, take),
+        Format::Csv { delimiter } => table::read_csv(bytes, *delimiter, take),
+        Format::Parquet => table::read_parquet(bytes, take),
+        Format::Text { split_headings } => text::read(bytes, *split_headings, take),
+        Format::Html => html::read(bytes, take),
+        Format::Markdown => markdown::read(bytes, take),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is wrong with a recipe, as a person reads it.
+//! What is wrong with a file, as a person reads it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -30,16 +30,16 @@ impl Problem {
     }
 }
 
-/// Everything that is wrong with one recipe, in the order of the file.
+/// Everything that is wrong with one file, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecipeProblems {
+pub struct Problems {
     path: PathBuf,
     problems: Vec<Problem>,
 }
 
-impl std::error::Error for RecipeProblems {}
+impl std::error::Error for Problems {}
 
-impl RecipeProblems {
+impl Problems {
     /// Sorts the problems. What `[modules]` sets is read once for every topic; it is told once.
     pub fn new(path: &Path, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| (problem.line, problem.column));
@@ -52,7 +52,7 @@ impl RecipeProblems {
     }
 }
 
-impl fmt::Display for RecipeProblems {
+impl fmt::Display for Problems {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match self.problems.len() {

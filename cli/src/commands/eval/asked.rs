@@ -1,0 +1,120 @@
+//! Who is asked: a base with modules, loaded and identified.
+
+use std::path::{Path, PathBuf};
+
+use lore_datasets::fetch::sha256_of_file;
+use lore_eval::engine::Subject;
+use lore_eval::result::{ModelIdentity, ModuleIdentity};
+use lore_model::Decoder;
+use lore_modules::peft;
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::location::{Location, ModuleArgument, WeightedModule, resolve_modules};
+use crate::models::{LoadedModel, load_model};
+use crate::session::Session;
+use crate::stages::sha256_of;
+
+/// The model to ask, as the command line names it.
+#[derive(Debug, clap::Args)]
+pub struct ModelArguments {
+    /// The base: a directory, a GGUF file or a source
+    #[arg(long, value_name = "DIR", required = true)]
+    base: Option<Location>,
+    /// A module, a directory or source, and what it is multiplied by [weight: 1]; may be repeated
+    #[arg(long = "module", value_name = "DIR[=WEIGHT]")]
+    modules: Vec<ModuleArgument>,
+    /// Use modules trained on another base, or that do not say on which; shapes must fit all the same
+    #[arg(long)]
+    allow_base_mismatch: bool,
+}
+
+/// A model with its modules.
+pub struct Asked {
+    model: LoadedModel,
+    decoder: Decoder,
+    start: u32,
+    /// What it is.
+    pub identity: ModelIdentity,
+}
+
+impl ModelArguments {
+    /// Loads base and modules.
+    ///
+    /// # Errors
+    /// Whatever is wrong with their files.
+    pub fn load(&self, session: &Session) -> Result<Asked> {
+        let base = self.base.as_ref().ok_or_else(|| Error::Usage("--base is missing".into()))?;
+        let path = base.resolve(session)?;
+        let mut modules: Vec<(ModuleIdentity, WeightedModule)> = Vec::new();
+        for module in resolve_modules(&self.modules, session)? {
+            modules.push((identify(&module)?, module));
+        }
+        // The sum of updates does not depend on how they were listed, to the last bit.
+        modules.sort_by(|(a, _), (b, _)| (&a.sha256, a.weight.to_bits()).cmp(&(&b.sha256, b.weight.to_bits())));
+        let (identities, modules): (Vec<_>, Vec<_>) = modules.into_iter().unzip();
+        let model = load_model(&path, &session.device.device()?)?;
+        let decoder = model.with_modules(&modules, self.allow_base_mismatch)?;
+        let identity =
+            ModelIdentity { base: name_of(&path), fingerprint: model.fingerprint()?.to_string(), modules: identities };
+        Ok(Asked { start: model.prefix(), model, decoder, identity })
+    }
+}
+
+impl Asked {
+    /// To put questions to.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            decoder: &self.decoder,
+            tokenizer: &self.model.files.tokenizer,
+            start: self.start,
+            stop: &self.model.files.config.eos_token_ids,
+        }
+    }
+}
+
+fn identify(module: &WeightedModule) -> Result<ModuleIdentity> {
+    // Says better than a missing file what is wrong with a folder that is no module.
+    peft::read(&module.path)?;
+    let hash = |name: &str| sha256_of_file(&module.path.join(name));
+    let files = json!({
+        "adapter_config.json": hash("adapter_config.json")?,
+        "adapter_model.safetensors": hash("adapter_model.safetensors")?,
+    });
+    Ok(ModuleIdentity { name: name_of(&module.path), sha256: sha256_of(&files), weight: module.weight })
+}
+
+/// The last part of a path, resolved where it is `.` or a link.
+fn name_of(path: &Path) -> String {
+    let whole = path.file_name().map(|_| path.to_owned()).or_else(|| path.canonicalize().ok());
+    whole
+        .as_ref()
+        .and_then(|path| path.file_name())
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+/// Where tasks find their data.
+#[derive(Debug, clap::Args)]
+pub struct DataArguments {
+    /// Folder that the paths of tasks are relative to [default: $LORE_DATA]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl DataArguments {
+    /// The folder.
+    ///
+    /// # Errors
+    /// When none is named, or it is none.
+    pub fn folder(&self) -> Result<PathBuf> {
+        let from_environment = || std::env::var_os("LORE_DATA").map(PathBuf::from);
+        let Some(folder) = self.data.clone().or_else(from_environment) else {
+            let message = "--data DIR (or LORE_DATA) must name the folder that holds the tasks' data";
+            return Err(Error::Usage(message.into()));
+        };
+        if folder.is_dir() {
+            return Ok(folder);
+        }
+        Err(Error::Usage(format!("--data (or LORE_DATA) {}: no such folder", folder.display())))
+    }
+}

@@ -1,0 +1,91 @@
+//! `lore eval`: asks a model and writes results.
+
+use std::fs;
+use std::path::PathBuf;
+
+use lore_eval::cache::ScoreCache;
+use lore_eval::engine::{self, Options, evaluate};
+use lore_eval::harness::{self, Date, Exported};
+use lore_eval::result::{Circumstances, TaskResult};
+use lore_eval::sample::Sample;
+use lore_eval::task::{Item, subset_of};
+
+use super::asked::{DataArguments, ModelArguments};
+use super::table;
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::session::Session;
+
+/// What to evaluate, and how.
+#[derive(Debug, clap::Args)]
+pub struct RunArguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// A task's name (see `lore eval tasks`) or file, or one subset of it; may be repeated
+    #[arg(long = "task", value_name = "NAME|FILE[/SUBSET]", required = true)]
+    tasks: Vec<String>,
+    /// Only the first N items of each subset
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    #[command(flatten)]
+    data: DataArguments,
+    /// Do not score choices without their question too
+    #[arg(long)]
+    no_answer_only: bool,
+    /// Compute every score anew and keep none
+    #[arg(long)]
+    fresh: bool,
+    /// Folder for results, samples, and both as lm-evaluation-harness lays them out
+    #[arg(long, value_name = "DIR", required = true)]
+    out: Option<PathBuf>,
+}
+
+/// Asks every task, writing each result as soon as it is there.
+///
+/// # Errors
+/// Tasks, data or models that cannot be used, before anything is computed; or what fails later.
+pub fn run(arguments: &RunArguments, session: &Session) -> Result<()> {
+    let out = arguments.out.as_ref().ok_or_else(|| Error::Usage("--out is missing".into()))?;
+    let folder = arguments.data.folder()?;
+    let limit = arguments.limit.map(|limit| limit as usize);
+    let mut asked = Vec::new();
+    for argument in &arguments.tasks {
+        let (task, subset) = subset_of(argument)?;
+        let items = task.items(&folder, subset.as_deref(), limit)?;
+        asked.push((task, subset, items));
+    }
+    fs::create_dir_all(out).map_err(Error::io(out))?;
+    let model = arguments.model.load(session)?;
+    let device = session.device.to_string();
+    let key = model.identity.key(&device);
+    let mut cache = if arguments.fresh {
+        ScoreCache::in_memory(&key)
+    } else {
+        let folder = session.fetcher.cache_dir().join("scores");
+        ScoreCache::open(&folder, &key).map_err(|(path, source)| engine::Error::Cache { path, source })?
+    };
+    let options = Options { answer_only: !arguments.no_answer_only, ..Options::default() };
+    let mut done: Vec<(TaskResult, Vec<Item>, Vec<Sample>)> = Vec::new();
+    for (task, subset, items) in asked {
+        let samples = evaluate(&model.subject(), &task.name, &items, &options, &mut cache, session.progress.as_ref())?;
+        let circumstances = Circumstances {
+            model: model.identity.clone(),
+            subset,
+            limit,
+            answer_only: options.answer_only,
+            device: device.clone(),
+        };
+        let result = TaskResult::new(&task, &items, &samples, circumstances);
+        let path = result.write(out, &samples)?;
+        print!("{}", table::result(&result, done.is_empty()));
+        session.progress.note(&format!("{}: {}", result.name(), path.display()));
+        done.push((result, items, samples));
+    }
+    let exported: Vec<Exported<'_>> =
+        done.iter().map(|(result, items, samples)| Exported { result, items, samples }).collect();
+    let now = clock::now_rfc3339();
+    let date = Date { seconds: clock::now_seconds(), name: now.trim_end_matches('Z').replace(':', "-") + ".000000" };
+    let path = harness::write(&out.join("lm-eval"), &exported, &date)?;
+    session.progress.note(&format!("as lm-evaluation-harness writes them: {}", path.display()));
+    Ok(())
+}

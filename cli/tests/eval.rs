@@ -1,0 +1,156 @@
+//! `lore eval` on a tiny model: files, comparisons, verification, and what it refuses.
+
+#![allow(clippy::unwrap_used)]
+
+mod workbench;
+
+use serde_json::Value;
+use workbench::{Workbench, edit_json};
+
+const TASK: &str = r#"
+name = "rivers"
+version = 1
+data = { path = "rivers.jsonl" }
+id = "{{ id }}"
+subset = "{{ kind }}"
+
+[multiple_choice]
+context = "Question: {{ question }}\nAnswer:"
+choices = "choices"
+gold = "answer"
+"#;
+
+fn bench() -> Workbench {
+    let bench = Workbench::new();
+    let base = bench.model("tiny-llama", "base");
+    bench.module("module", &base);
+    bench.write("rivers.toml", TASK);
+    let line = |i: usize| {
+        let kind = if i % 2 == 0 { "even" } else { "odd" };
+        format!(
+            "{{\"id\": \"{i}\", \"kind\": \"{kind}\", \"question\": \"Where does river {i} run?\", \
+             \"choices\": [\"down the hill {i}\", \"up\", \"to the sea\"], \"answer\": {}}}\n",
+            i % 3
+        )
+    };
+    bench.write("data/rivers.jsonl", (0..24).map(line).collect::<String>());
+    bench
+}
+
+const RUN: [&str; 9] = ["eval", "--base", "base", "--task", "rivers.toml", "--data", "data", "--out", "out"];
+
+fn json(bench: &Workbench, path: &str) -> Value {
+    serde_json::from_slice(&bench.read(path)).unwrap()
+}
+
+#[test]
+fn results_are_written_and_verified() {
+    let bench = bench();
+    let answer = bench.succeeds(&RUN);
+    for part in ["rivers", "24", "acc", "acc_norm", "margin", "longest", "acc_answer_only", "  odd"] {
+        assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
+    }
+    assert_eq!(bench.listing("out"), ["lm-eval", "rivers.json", "rivers.samples.jsonl"]);
+    let result = json(&bench, "out/rivers.json");
+    assert_eq!(result["items"]["count"], 24);
+    assert_eq!(result["subsets"]["odd"]["items"], 12);
+    assert!(result["metrics"]["acc"]["standard_error"].is_f64() && result["controls"]["majority"].is_f64());
+    assert!(!String::from_utf8(bench.read("out/rivers.json")).unwrap().contains(bench.path("").to_str().unwrap()));
+    let verify = ["eval", "verify", "out", "--base", "base", "--task", "rivers.toml", "--data", "data"];
+    let answer = bench.succeeds(&verify);
+    assert!(answer.stdout.contains("verified; 20 of 24 items asked anew"), "{}", answer.stdout);
+    // With a module it is another model.
+    bench.fails(1, &[&verify[..], &["--module", "module"]].concat(), &["other modules or weights: none, not module=1"]);
+    // A figure that is nicer.
+    edit_json(&bench.path("out/rivers.json"), |result| result["metrics"]["acc"]["value"] = 0.99.into());
+    bench.fails(1, &verify, &["out/rivers.json: not verified", "the metrics do not follow from the samples"]);
+}
+
+#[test]
+fn raw_scores_that_were_made_up_are_found() {
+    let bench = bench();
+    bench.succeeds(&RUN);
+    // Samples and hash are changed together; what follows from them is the same.
+    let text = String::from_utf8(bench.read("out/rivers.samples.jsonl")).unwrap();
+    let first = text.split_once("\"log_likelihood\":").unwrap().1.split_once(',').unwrap().0.to_owned();
+    let raised = format!("{}", first.parse::<f64>().unwrap() - 0.0625);
+    let changed = text.replacen(&first, &raised, 1);
+    bench.write("out/rivers.samples.jsonl", &changed);
+    let parts = ["out/rivers.samples.jsonl: altered"];
+    let all = ["eval", "verify", "out", "--base", "base", "--task", "rivers.toml", "--data", "data", "--items", "0"];
+    bench.fails(1, &all, &parts);
+    let hash = lore_datasets::fetch::sha256_of_file(&bench.path("out/rivers.samples.jsonl")).unwrap();
+    edit_json(&bench.path("out/rivers.json"), |result| result["samples"]["sha256"] = hash.into());
+    let answer = bench.run(&all);
+    assert_eq!(answer.code, 1);
+    // The margin or a score gives it away, whichever it touches first.
+    assert!(answer.stderr.contains("not verified"), "{}", answer.stderr);
+}
+
+#[test]
+fn the_same_bytes_again_whatever_was_cached() {
+    let bench = bench();
+    let run = |out: &str, more: &[&str]| {
+        let arguments = [&RUN[..8], &[out], more].concat();
+        bench.succeeds(&arguments);
+        (bench.read(&format!("{out}/rivers.json")), bench.read(&format!("{out}/rivers.samples.jsonl")))
+    };
+    let part = run("part", &["--limit", "3"]);
+    let whole = run("whole", &["--module", "module=0.5"]);
+    assert_ne!(part.1, whole.1);
+    assert_eq!(run("again", &["--module", "module=0.5"]), whole);
+    assert_eq!(run("fresh", &["--module", "module=0.5", "--fresh", "--threads", "1"]), whole);
+    let all = run("all", &[]);
+    assert!(all.1.starts_with(&part.1[..part.1.iter().position(|&b| b == b'\n').unwrap()]));
+    assert_eq!(run("one", &["--fresh"]), all);
+}
+
+#[test]
+fn models_are_compared_item_by_item() {
+    let bench = bench();
+    bench.succeeds(&RUN);
+    bench.succeeds(&[&RUN[..8], &["other", "--module", "module"]].concat());
+    let same = bench.succeeds(&["eval", "compare", "out", "out/rivers.json"]);
+    assert_eq!(same.stdout.matches("tie").count(), 2, "{}", same.stdout);
+    let answer = bench.succeeds(&["eval", "compare", "out", "other", "--json"]);
+    let rows: Value = serde_json::from_str(&answer.stdout).unwrap();
+    assert_eq!(rows[0]["metric"], "acc");
+    assert!(rows[1]["paired"]["difference"].as_f64().unwrap() != 0.0 && rows[1]["adjusted_p_value"].is_f64());
+    bench.succeeds(&[&RUN[..8], &["less", "--limit", "2"]].concat());
+    bench.fails(
+        1,
+        &["eval", "compare", "out", "less"],
+        &["rivers: the two results are not of the same items", "--limit"],
+    );
+    bench.fails(2, &["eval", "compare", "out", "data"], &["data: holds no result"]);
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused_before_the_model_is_loaded() {
+    let bench = bench();
+    bench.write("base/model.safetensors.index.json", "not JSON");
+    let run = |task: &str, data: &str| {
+        ["eval", "--base", "base", "--task", task, "--data", data, "--out", "out"].map(str::to_owned)
+    };
+    let fails = |code, arguments: [String; 9], parts: &[&str]| {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        bench.fails(code, &arguments, parts);
+    };
+    fails(2, run("arc_esay", "data"), &["no task is called `arc_esay`", "did you mean `arc_easy`?"]);
+    fails(2, run("rivers.toml", "nowhere"), &["--data", "nowhere: no such folder"]);
+    fails(1, run("rivers.toml/evn", "data"), &["no subset `evn`", "did you mean `even`?"]);
+    fails(1, run("blimp", "data"), &["task blimp", "BLiMP.zip", "--data"]);
+    bench.write("bad.toml", TASK.replace("version", "verison"));
+    fails(2, run("bad.toml", "data"), &["bad.toml:3:1: `verison` is not a known key; did you mean `version`?"]);
+    bench.fails(2, &["eval", "--base", "base", "--task", "blimp", "--out", "out"], &["LORE_DATA"]);
+    assert_eq!(bench.listing("out"), Vec::<String>::new());
+}
+
+#[test]
+fn tasks_are_listed() {
+    let bench = Workbench::new();
+    let answer = bench.succeeds(&["eval", "tasks"]);
+    for part in ["blimp", "minimal_pairs", "mmlu", "wikitext", "CC-BY-4.0"] {
+        assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
+    }
+}
