@@ -46,6 +46,7 @@ enum Command {
     Convert(commands::convert::ConvertArguments),
     Doctor(commands::doctor::DoctorArguments),
     Bench(commands::bench::BenchArguments),
+    Pack(commands::pack::PackArguments),
 }
 
 fn main() -> ExitCode {
@@ -84,6 +85,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::Run(arguments) => commands::run::run(arguments, &session),
         Command::Fetch(arguments) => commands::fetch::fetch(arguments, &session),
+        Command::Pack(arguments) => commands::pack::pack(arguments, &session),
         Command::Bench(arguments) => commands::bench::bench(arguments, &session),
         Command::Generate(arguments) => commands::generate::run(arguments, &session),
         Command::Score(arguments) => commands::score::score(arguments, &session),

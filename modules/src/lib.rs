@@ -16,9 +16,11 @@ pub mod activate;
 pub mod adapter;
 pub mod config;
 pub mod error;
+pub mod layout;
 pub mod peft;
 
 pub use activate::{LoadedModule, activate};
 pub use adapter::{Adapter, LowRank};
 pub use config::AdapterConfig;
 pub use error::Error;
+pub use layout::Layout;

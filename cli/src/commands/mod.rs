@@ -5,5 +5,6 @@ pub mod convert;
 pub mod doctor;
 pub mod fetch;
 pub mod generate;
+pub mod pack;
 pub mod run;
 pub mod score;
