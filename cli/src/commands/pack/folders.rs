@@ -12,13 +12,13 @@ use crate::session::Session;
 pub struct KeysOption {
     /// Folder of keys [default: $LORE_KEYS or ~/.config/lore/keys]
     #[arg(long = "keys", value_name = "DIR")]
-    folder: Option<PathBuf>,
+    keys_folder: Option<PathBuf>,
 }
 
 impl KeysOption {
     /// The keys.
     pub fn keyring(&self) -> Keyring {
-        Keyring::new(self.folder.clone().unwrap_or_else(default_keys))
+        Keyring::new(self.keys_folder.clone().unwrap_or_else(default_keys))
     }
 }
 
@@ -27,13 +27,13 @@ impl KeysOption {
 pub struct LibraryOption {
     /// Folder of installed modules [default: $LORE_LIBRARY or `library` in the cache]
     #[arg(long = "library", value_name = "DIR")]
-    folder: Option<PathBuf>,
+    library_folder: Option<PathBuf>,
 }
 
 impl LibraryOption {
     /// The library.
     pub fn library(&self, session: &Session) -> Library {
-        let folder = self.folder.clone().or_else(|| variable("LORE_LIBRARY"));
+        let folder = self.library_folder.clone().or_else(|| variable("LORE_LIBRARY"));
         Library::new(folder.unwrap_or_else(|| session.fetcher.cache_dir().join("library")))
     }
 }
