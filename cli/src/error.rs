@@ -72,6 +72,7 @@ from_library!(
     lore_eval::score::Error,
     lore_model::Error,
     lore_modules::Error,
+    lore_packs::Error,
     lore_train::Error,
 );
 

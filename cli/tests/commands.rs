@@ -88,6 +88,23 @@ fn the_help_of_every_command_shows_an_example() {
     }
 }
 
+const PACK_COMMANDS: [&str; 13] = [
+    "new", "build", "inspect", "verify", "keygen", "sign", "trust", "revoke", "install", "remove", "list", "update",
+    "publish",
+];
+
+#[test]
+fn help_of_packs() {
+    snapshot("help_pack", &["pack", "--help"], &[]);
+    for command in PACK_COMMANDS {
+        snapshot(&format!("help_pack_{command}"), &["pack", command, "--help"], &[]);
+        let folder = tempfile::tempdir().unwrap();
+        let text = String::from_utf8(lore(folder.path(), &["pack", command, "--help"]).stdout).unwrap();
+        let example = text.split_once("\nExample").map(|(_, after)| after);
+        assert!(example.is_some_and(|after| after.contains(&format!("lore pack {command}"))), "{text}");
+    }
+}
+
 #[test]
 fn usage_errors() {
     snapshot("usage_unknown_command", &["distill"], &[]);

@@ -7,6 +7,7 @@ use lore_model::fingerprint::Fingerprint;
 
 use crate::Error;
 use crate::config::AdapterConfig;
+use crate::layout;
 
 /// One low-rank update, `y += weight · scale · (x Aᵀ) Bᵀ` beside a frozen projection.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,22 +64,8 @@ impl Adapter {
     }
 
     pub(crate) fn shape_problems(&self, config: &ModelConfig) -> Vec<String> {
-        let projections: BTreeMap<String, Vec<usize>> = config
-            .expected_tensors()
-            .into_iter()
-            .filter_map(|(name, shape)| {
-                Some((name.strip_suffix("_proj.weight").map(|stem| format!("{stem}_proj"))?, shape))
-            })
-            .collect();
-        let problem = |(name, update): (&String, &LowRank)| match projections.get(name) {
-            None => Some(format!("`{name}` is not a projection of this base's {} blocks", config.num_hidden_layers)),
-            Some(shape) if *shape != [update.out_features, update.in_features] => Some(format!(
-                "`{name}` maps {} to {} values; the base's maps {} to {}",
-                update.in_features, update.out_features, shape[1], shape[0]
-            )),
-            Some(_) => None,
-        };
-        self.updates.iter().filter_map(problem).collect()
+        let sizes = self.updates.iter().map(|(name, update)| (name.as_str(), update.in_features, update.out_features));
+        layout::shape_problems(config, sizes)
     }
 
     /// Problems of the updates themselves and with the configuration; empty if there are none.
@@ -88,13 +75,13 @@ impl Adapter {
             problems.push("there are no updates".to_owned());
         }
         for (name, update) in &self.updates {
-            let (rank, expected) = (update.rank, self.config.rank_of(name));
+            let rank = update.rank;
             if rank == 0 || update.a.len() != rank * update.in_features || update.b.len() != update.out_features * rank
             {
                 problems.push(format!("`{name}`: the factors do not have the sizes of a rank {rank} update"));
             }
-            if rank != expected {
-                problems.push(format!("`{name}` has rank {rank}; the configuration says {expected}"));
+            if let Some(problem) = layout::rank_problem(name, rank, &self.config) {
+                problems.push(problem);
             } else if update.scale != self.config.scale_of(name) {
                 problems.push(format!(
                     "`{name}` has scale {}; the configuration says {}",

@@ -22,9 +22,11 @@ pub mod extract;
 pub mod fold;
 pub mod gguf;
 pub mod inspect;
+pub mod layout;
 pub mod peft;
 
 pub use activate::{LoadedModule, activate};
 pub use adapter::{Adapter, LowRank};
 pub use config::AdapterConfig;
 pub use error::Error;
+pub use layout::Layout;

@@ -3,7 +3,7 @@
 //! What Lore knows beyond that (the base's fingerprint, the topic) stands beside them in `lore.json`, and
 //! again in the weight file's header for when it travels alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use lore_model::fingerprint::Fingerprint;
@@ -16,23 +16,40 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::adapter::{Adapter, LowRank};
-use crate::config::{AdapterConfig, is_target};
+use crate::config::AdapterConfig;
+use crate::layout::{self, UpdateShape, factor};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
-/// What PEFT puts before the base's own names.
-const PREFIX: &str = "base_model.model.";
 /// A module has hundreds of tensors, not millions; a longer header is an attack.
-const HEADER_LIMIT: usize = 1 << 20;
+pub const HEADER_LIMIT: usize = 1 << 20;
 
-/// Lore's own file.
-#[derive(Serialize, Deserialize)]
-struct Facts {
+/// Lore's own file, `lore.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
     lore: String,
-    base: Option<Fingerprint>,
+    /// The base the module was trained on.
+    pub base: Option<Fingerprint>,
+    /// Free text by key, such as `topic`.
     #[serde(default)]
-    metadata: BTreeMap<String, String>,
+    pub metadata: BTreeMap<String, String>,
     version: String,
+}
+
+impl Facts {
+    /// Reads the text of a `lore.json`; `path` is only named in errors.
+    ///
+    /// # Errors
+    /// [`Error::NotAModule`] if it describes anything else.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Error> {
+        let problem = |reason: String| Error::NotAModule { path: path.to_owned(), reason };
+        let facts: Self = serde_json::from_slice(text).map_err(|error| problem(error.to_string()))?;
+        if facts.lore == "module" {
+            Ok(facts)
+        } else {
+            Err(problem(format!("it describes a {}, not a module", facts.lore)))
+        }
+    }
 }
 
 /// Reads a folder written by [`write`] or by PEFT. Nothing but the three files named above is opened.
@@ -89,10 +106,9 @@ pub fn write(folder: &Path, adapter: &Adapter, dtype: StoredType) -> Result<(), 
             .updates
             .iter()
             .flat_map(|(name, update)| {
-                let factor = |letter: &str| format!("{PREFIX}{name}.lora_{letter}.weight");
                 [
-                    (factor("A"), vec![update.rank, update.in_features]),
-                    (factor("B"), vec![update.out_features, update.rank]),
+                    (factor(name, "A"), vec![update.rank, update.in_features]),
+                    (factor(name, "B"), vec![update.out_features, update.rank]),
                 ]
             })
             .collect();
@@ -123,59 +139,14 @@ fn read_updates(
     config: &AdapterConfig,
     targets: Option<&[String]>,
 ) -> Result<(BTreeMap<String, LowRank>, Vec<String>), Error> {
-    let mut problems = Vec::new();
-    let mut modules = BTreeSet::new();
-    for name in file.tensors().keys() {
-        let module = name
-            .strip_prefix(PREFIX)
-            .and_then(|rest| ["A", "B"].iter().find_map(|factor| rest.strip_suffix(&format!(".lora_{factor}.weight"))));
-        match module {
-            Some(module) => drop(modules.insert(module)),
-            None => problems.push(unusable(name)),
-        }
-    }
+    let (shapes, problems) = layout::updates(file.tensors(), targets);
     let mut updates = BTreeMap::new();
-    for module in modules {
-        if targets.is_some_and(|targets| !is_target(targets, module)) {
-            problems.push(format!("`{module}` is not among the configured `target_modules`, so PEFT would ignore it"));
-        }
-        let shape = |letter: &str| {
-            let name = format!("{PREFIX}{module}.lora_{letter}.weight");
-            file.tensors().get(&name).map(|info| (name, info.shape.clone()))
-        };
-        let ((a_name, a_shape), (b_name, b_shape)) = match (shape("A"), shape("B")) {
-            (Some(a), Some(b)) => (a, b),
-            (a, _) => {
-                problems.push(format!("`{module}` has no lora_{}", if a.is_none() { "A" } else { "B" }));
-                continue;
-            }
-        };
-        match (a_shape.as_slice(), b_shape.as_slice()) {
-            (&[rank, in_features], &[out_features, b_rank]) if rank == b_rank && rank > 0 => {
-                let (a, b) = (file.read_f32(&a_name)?, file.read_f32(&b_name)?);
-                let scale = config.scale_of(module);
-                updates.insert(module.to_owned(), LowRank { a, b, rank, in_features, out_features, scale });
-            }
-            _ => {
-                problems.push(format!("`{module}`: A {a_shape:?} and B {b_shape:?} are not [rank, in] and [out, rank]"))
-            }
-        }
+    for (module, UpdateShape { rank, in_features, out_features }) in shapes {
+        let (a, b) = (file.read_f32(&factor(&module, "A"))?, file.read_f32(&factor(&module, "B"))?);
+        let scale = config.scale_of(&module);
+        updates.insert(module, LowRank { a, b, rank, in_features, out_features, scale });
     }
     Ok((updates, problems))
-}
-
-/// Why a tensor that is not a factor of a linear projection is refused.
-fn unusable(name: &str) -> String {
-    let why = if name.contains("lora_embedding_") {
-        "updates of embeddings are not supported"
-    } else if name.contains("lora_magnitude_vector") {
-        "DoRA is not supported"
-    } else if !name.starts_with(PREFIX) {
-        "it does not begin with `base_model.model.`, so it was not saved by PEFT's own writer"
-    } else {
-        "it is not a low-rank factor of a projection"
-    };
-    format!("`{name}`: {why}")
 }
 
 fn read_facts(folder: &Path) -> Result<Option<Facts>, Error> {
@@ -185,11 +156,5 @@ fn read_facts(folder: &Path) -> Result<Option<Facts>, Error> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", &path, error)),
     };
-    let problem = |reason: String| Error::NotAModule { path: path.clone(), reason };
-    let facts: Facts = serde_json::from_slice(&text).map_err(|error| problem(error.to_string()))?;
-    if facts.lore == "module" {
-        Ok(Some(facts))
-    } else {
-        Err(problem(format!("it describes a {}, not a module", facts.lore)))
-    }
+    Facts::parse(&path, &text).map(Some)
 }

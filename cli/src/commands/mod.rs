@@ -9,6 +9,7 @@ pub mod eval;
 pub mod fetch;
 pub mod generate;
 pub mod module;
+pub mod pack;
 pub mod run;
 pub mod score;
 pub mod trim;

@@ -16,7 +16,8 @@ use super::sha256_of;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
-const DOCUMENTS: &str = "documents.parquet";
+/// The table of documents.
+pub const DOCUMENTS: &str = "documents.parquet";
 
 /// What was written.
 pub struct Prepared {

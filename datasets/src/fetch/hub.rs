@@ -41,6 +41,7 @@ pub(super) struct HubSource<'a> {
     pub(super) transfer: &'a Transfer,
     pub(super) cache: &'a Cache,
     pub(super) offline: bool,
+    pub(super) refresh: bool,
     pub(super) progress: &'a dyn Progress,
 }
 
@@ -60,7 +61,8 @@ impl HubSource<'_> {
             )));
         }
         let _lock = self.lock()?;
-        if let Some((file, sha256)) = self.cached_file(path)? {
+        let believes_cache = self.offline || !self.refresh || is_commit(self.repository.revision());
+        if let Some((file, sha256)) = self.cached_file(path)?.filter(|_| believes_cache) {
             match expected {
                 Some(expected) if expected != sha256 => {
                     if self.offline {

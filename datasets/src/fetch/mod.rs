@@ -51,6 +51,7 @@ pub struct Fetched {
 pub struct Fetcher {
     cache: Cache,
     offline: bool,
+    refresh: bool,
     hub: Settings,
     transfer: Transfer,
     pip: Option<Vec<String>>,
@@ -63,6 +64,7 @@ impl Fetcher {
         Self {
             cache: Cache::new(cache_dir.into()),
             offline: hub.offline,
+            refresh: false,
             hub,
             transfer: Transfer::default(),
             pip: None,
@@ -73,6 +75,13 @@ impl Fetcher {
     #[must_use]
     pub fn offline(mut self, offline: bool) -> Self {
         self.offline = offline;
+        self
+    }
+
+    /// Asks the hub what a branch or tag means now, instead of taking the file that was fetched last time.
+    #[must_use]
+    pub fn refresh(mut self, refresh: bool) -> Self {
+        self.refresh = refresh;
         self
     }
 
@@ -178,6 +187,7 @@ impl Fetcher {
                     transfer: &self.transfer,
                     cache: &self.cache,
                     offline: self.offline,
+                    refresh: self.refresh,
                     progress,
                 };
                 match path {

@@ -59,11 +59,22 @@ impl Header {
             return Err(format!("its header of {length} bytes is longer than the {limit} allowed"));
         }
         let (json, data) = rest.split_at(length);
+        Self::from_json(json, data.len())
+    }
+
+    /// Validates a header's JSON, for `data_length` bytes of values that follow it: for readers that see a
+    /// file pass and never hold it. Positions count from the start of the file, its eight bytes of length
+    /// included.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn from_json(json: &[u8], data_length: usize) -> Result<Self, String> {
+        let length = json.len();
         let pairs: Pairs = serde_json::from_slice(json).map_err(|error| format!("its header is not valid: {error}"))?;
         let mut tensors = BTreeMap::new();
         for (name, stored) in pairs.tensors {
             let entry = stored
-                .place(8 + length, data.len())
+                .place(8 + length, data_length)
                 .map_err(|reason| format!("the header lies: tensor `{name}` {reason}"))?;
             tensors.insert(name, entry);
         }
@@ -78,8 +89,9 @@ impl Header {
             }
             filled = range.end;
         }
-        if filled != file.len() {
-            return Err(format!("the header lies: tensors end at byte {filled} of {}", file.len()));
+        let file_length = 8 + length + data_length;
+        if filled != file_length {
+            return Err(format!("the header lies: tensors end at byte {filled} of {file_length}"));
         }
         Ok(Self { metadata: pairs.metadata, tensors })
     }

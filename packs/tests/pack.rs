@@ -1,0 +1,216 @@
+//! Building, signing and checking packs.
+
+#![allow(clippy::unwrap_used)]
+
+mod workshop;
+
+use std::fs;
+use std::path::Path;
+
+use lore_packs::keyring::Revocation;
+use lore_packs::signature::{PublicKey, SigningKey, generate};
+use lore_packs::{Error, Keyring, Trust, build, name_from, sign, verify_file, verify_reader};
+use proptest::prelude::*;
+use workshop::{Parts, Workshop};
+
+#[test]
+fn the_same_inputs_give_the_same_bytes() {
+    let (one, two) = (Workshop::new(), Workshop::new());
+    let first = fs::read(one.pack("a.lorepack", |_| {})).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(first, fs::read(two.pack("elsewhere/b.lorepack", |_| {})).unwrap());
+    let other = two.pack("c.lorepack", |draft| draft.summary = "Something else".into());
+    assert_ne!(first, fs::read(other).unwrap());
+}
+
+#[test]
+fn a_built_pack_says_what_went_in() {
+    let workshop = Workshop::new();
+    let pack = verify_file(&workshop.pack("a.lorepack", |_| {}), None).unwrap();
+    let manifest = &pack.manifest;
+    assert_eq!((manifest.rank, manifest.parameters, manifest.dtype.as_str()), (2, 28, "F32"));
+    assert_eq!(manifest.targets, ["q_proj", "v_proj"]);
+    assert_eq!(pack.signer, None);
+    assert_eq!(pack.corpus, workshop.draft().corpus.unwrap());
+    assert_eq!(pack.evaluation, workshop.draft().evaluation.unwrap());
+    for part in [
+        "license: mit\n",
+        "base_model: \"owner/small-base\"\n",
+        "base_model_relation: adapter\n",
+        "library_name: peft\n",
+        "| rivers | 2.000 | 1.500 | -25.0 % ± 1.0 | its own topic: gain |",
+        "| general | 2.000 | 1.900 | -5.0 % ± 1.0 | general English: forgetting |",
+        "| sum of rivers, hills | -20.0 % | -15.0 % | +10.0 % |",
+        "It makes the base worse on hills by 5.0 %.",
+        "Made with care.",
+        "lore pack install rivers-0.1.0.lorepack",
+    ] {
+        assert!(pack.card.contains(part), "`{part}` is not in:\n{}", pack.card);
+    }
+    let parts = Parts::of(&fs::read(workshop.path("a.lorepack")).unwrap());
+    let text = |name: &str| String::from_utf8(parts.content(name).to_vec()).unwrap();
+    assert!(text("LICENSE.txt").contains("WITHOUT WARRANTY OF ANY KIND"));
+    assert!(text("NOTICE.txt").contains("Texts by Ada Lovelace"));
+}
+
+#[test]
+fn everything_that_is_missing_is_named_at_once() {
+    let workshop = Workshop::new();
+    let mut draft = workshop.draft();
+    (draft.license, draft.corpus, draft.evaluation, draft.version) = (None, None, None, None);
+    draft.authors.clear();
+    let error = build(&workshop.path("a.lorepack"), &draft).unwrap_err();
+    let text = error.to_string();
+    for part in ["no licence", "no corpus manifest", "no evaluation on its base", "no version", "no author"] {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+    assert!(!workshop.path("a.lorepack").exists());
+
+    let mut draft = workshop.draft();
+    draft.license = Some("MIT AND LicenseRef-terms".into());
+    let mut evaluation = draft.evaluation.take().unwrap();
+    evaluation.base = evaluation.base.to_string().replace("00", "11").parse().unwrap();
+    draft.evaluation = Some(evaluation);
+    draft.corpus.as_mut().unwrap().texts[0].license.clear();
+    let text = build(&workshop.path("a.lorepack"), &draft).unwrap_err().to_string();
+    for part in [
+        "the text of LicenseRef-terms is not known",
+        "it was measured on lore-base-v1:11",
+        "\"file:corpus\" has no licence",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+}
+
+/// Flips one bit of every byte; returns the positions where nobody noticed.
+fn unnoticed(bytes: &[u8]) -> Vec<usize> {
+    let name = Path::new("flipped");
+    assert!(verify_reader(name, bytes, None).is_ok());
+    let mut bytes = bytes.to_vec();
+    let mut unnoticed = Vec::new();
+    for position in 0..bytes.len() {
+        let bit = 1 << (position % 8);
+        bytes[position] ^= bit;
+        if verify_reader(name, &bytes[..], None).is_ok() {
+            unnoticed.push(position);
+        }
+        bytes[position] ^= bit;
+    }
+    unnoticed
+}
+
+#[test]
+fn one_flipped_bit_anywhere_is_detected() {
+    let workshop = Workshop::new();
+    let pack = workshop.pack("a.lorepack", |_| {});
+    assert_eq!(unnoticed(&fs::read(&pack).unwrap()), [] as [usize; 0]);
+    sign(&pack, &workshop.key("key")).unwrap();
+    let signed = fs::read(&pack).unwrap();
+    assert_eq!(unnoticed(&signed), [] as [usize; 0]);
+    eprintln!("{} positions", signed.len());
+}
+
+#[test]
+fn cut_anywhere_it_is_refused() {
+    let workshop = Workshop::new();
+    let bytes = fs::read(workshop.pack("a.lorepack", |_| {})).unwrap();
+    for length in (0..bytes.len()).step_by(97) {
+        assert!(verify_reader(Path::new("cut"), &bytes[..length], None).is_err(), "{length}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Any change of any number of bytes is noticed, whatever it makes of the file, and nothing panics.
+    #[test]
+    fn changed_packs_are_refused(changes in prop::collection::vec((any::<prop::sample::Index>(), 1_u8..), 1..20)) {
+        thread_local! {
+            static PACK: Vec<u8> = fs::read(Workshop::new().pack("a.lorepack", |_| {})).unwrap();
+        }
+        PACK.with(|pack| {
+            let mut bytes = pack.clone();
+            for (place, by) in &changes {
+                let place = place.index(bytes.len());
+                bytes[place] = bytes[place].wrapping_add(*by);
+            }
+            if bytes != *pack {
+                assert!(verify_reader(Path::new("changed"), &bytes[..], None).is_err());
+            }
+        });
+    }
+}
+
+#[test]
+fn the_states_of_a_signature() {
+    let workshop = Workshop::new();
+    let pack = workshop.pack("a.lorepack", |_| {});
+    let keyring = Keyring::new(workshop.path("keys"));
+    let judge = |keyring: &Keyring| keyring.judge(&verify_file(&pack, None).unwrap(), &[]).unwrap();
+    assert_eq!(judge(&keyring), Trust::Unsigned);
+
+    let identity = verify_file(&pack, None).unwrap().manifest_sha256;
+    let key = keyring.generate(None).unwrap();
+    let secret = SigningKey::open(&keyring.secret_path(), || unreachable!("it has no password")).unwrap();
+    let signed = sign(&pack, &secret).unwrap();
+    assert_eq!(signed.manifest_sha256, identity, "signing changes nothing that is signed");
+    assert_eq!(judge(&keyring), Trust::Trusted { name: "own".into(), key: key.clone() });
+
+    let stranger = Keyring::new(workshop.path("stranger"));
+    assert_eq!(judge(&stranger), Trust::Unknown { key: key.clone() });
+    stranger.trust("ada", &key).unwrap();
+    assert_eq!(judge(&stranger), Trust::Trusted { name: "ada".into(), key: key.clone() });
+    let other = PublicKey::parse("other", &generate(None).unwrap().1).unwrap();
+    assert!(stranger.trust("ada", &other).unwrap_err().to_string().contains("another key"));
+    stranger.trust("bob", &other).unwrap();
+
+    stranger.revoke(&Revocation::Pack(identity.clone()), "learnt from the test set").unwrap();
+    assert!(matches!(judge(&stranger), Trust::Revoked { reason } if reason.contains("learnt from the test set")));
+    keyring.revoke(&Revocation::Key(key.clone()), "stolen").unwrap();
+    assert!(matches!(judge(&keyring), Trust::Revoked { reason } if reason.contains("stolen")));
+    let publisher = [(Revocation::Pack(identity), "taken back".to_owned())];
+    let third = Keyring::new(workshop.path("third"));
+    let judged = third.judge(&verify_file(&pack, None).unwrap(), &publisher).unwrap();
+    assert!(matches!(judged, Trust::Revoked { reason } if reason.contains("taken back")));
+
+    // A list that cannot be read protects nobody, so it is not skipped.
+    fs::write(workshop.path("keys/revoked.txt"), "keys RWabc\n").unwrap();
+    assert!(keyring.judge(&verify_file(&pack, None).unwrap(), &[]).unwrap_err().to_string().contains("line 1"));
+
+    // Signed again by another key, only that signature is there.
+    sign(&pack, &workshop.key("again")).unwrap();
+    assert!(matches!(judge(&stranger), Trust::Revoked { .. }));
+    assert_eq!(Parts::of(&fs::read(&pack).unwrap()).0.len(), 13);
+
+    let mut bytes = fs::read(&pack).unwrap();
+    let last = bytes.len() - 1600;
+    bytes[last] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    assert!(matches!(verify_file(&pack, None), Err(Error::Altered { .. } | Error::Refused { .. })));
+}
+
+#[test]
+fn keys_are_kept_from_others_and_never_overwritten() {
+    let workshop = Workshop::new();
+    let keyring = Keyring::new(workshop.path("keys"));
+    keyring.generate(Some("a password")).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(keyring.secret_path()).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    assert!(keyring.generate(None).unwrap_err().to_string().contains("there is a key already"));
+    let open = |password: &str| SigningKey::open(&keyring.secret_path(), || Ok(password.to_owned()));
+    assert!(open("another").is_err());
+    let key = open("a password").unwrap();
+    assert_eq!(keyring.trusted().unwrap(), [("own".to_owned(), key.public().clone())]);
+    assert!("RWnonsense".parse::<PublicKey>().is_err());
+}
+
+#[test]
+fn names_come_from_topics() {
+    assert_eq!(name_from("Fantasy RPG").as_deref(), Some("fantasy-rpg"));
+    assert_eq!(name_from("geography"), Some("geography".into()));
+    assert_eq!(name_from("5e_srd"), Some("e-srd".into()));
+    assert_eq!(name_from("..."), None);
+}
