@@ -43,7 +43,7 @@ enum Command {
     Fetch(commands::fetch::FetchArguments),
     Generate(commands::generate::GenerateArguments),
     Score(commands::score::ScoreArguments),
-    Eval(commands::eval::EvalArguments),
+    Eval(Box<commands::eval::EvalArguments>),
     Convert(commands::convert::ConvertArguments),
     Doctor(commands::doctor::DoctorArguments),
     Bench(commands::bench::BenchArguments),
