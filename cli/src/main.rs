@@ -46,7 +46,7 @@ enum Command {
     Score(commands::score::ScoreArguments),
     Compose(commands::compose::ComposeArguments),
     Module(commands::module::ModuleArguments),
-    Eval(commands::eval::EvalArguments),
+    Eval(Box<commands::eval::EvalArguments>),
     Convert(commands::convert::ConvertArguments),
     Trim(commands::trim::TrimArguments),
     Data(commands::data::DataArguments),

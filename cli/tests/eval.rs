@@ -26,7 +26,7 @@ fn bench() -> Workbench {
     bench.module("module", &base);
     bench.write("rivers.toml", TASK);
     let line = |i: usize| {
-        let kind = if i % 2 == 0 { "even" } else { "odd" };
+        let kind = if i.is_multiple_of(2) { "even" } else { "odd" };
         format!(
             "{{\"id\": \"{i}\", \"kind\": \"{kind}\", \"question\": \"Where does river {i} run?\", \
              \"choices\": [\"down the hill {i}\", \"up\", \"to the sea\"], \"answer\": {}}}\n",

@@ -66,7 +66,9 @@ pub fn agree(claimed: &Sample, anew: &Sample) -> Result<(), String> {
         }
         for (claimed, anew) in claimed.iter().zip(anew) {
             let (said, found) = (claimed.log_likelihood, anew.log_likelihood);
-            if claimed.tokens != anew.tokens || !((said - found).abs() <= TOLERANCE * (found.abs().max(10.0))) {
+            // Not close either where one of them is no number.
+            let is_close = (said - found).abs() <= TOLERANCE * found.abs().max(10.0);
+            if claimed.tokens != anew.tokens || !is_close {
                 return Err(format!(
                     "{what}: {said} nats of {} tokens claimed, {found} of {} found",
                     claimed.tokens, anew.tokens

@@ -58,11 +58,11 @@ fn items(count: usize) -> Vec<Item> {
     let mut random = Random::new(4, 2);
     let form = |number: usize, random: &mut Random| match number % 5 {
         0 | 1 => Form::Choice {
-            context: if number % 10 == 0 { String::new() } else { sentence(random, 8) },
+            context: if number.is_multiple_of(10) { String::new() } else { sentence(random, 8) },
             delimiter: " ".into(),
             choices: (0..2 + number % 3).map(|i| format!("{} {i}", sentence(random, 3))).collect(),
             gold: number % 2,
-            pair: number % 10 == 0,
+            pair: number.is_multiple_of(10),
         },
         2 => Form::Cloze { context: sentence(random, 6), target: format!(" {}", sentence(random, 2)) },
         3 => Form::Rolling { text: sentence(random, 60), bytes: 10, words: 3, window: Some(20) },

@@ -26,7 +26,7 @@ fn task() -> Task {
 fn items() -> Vec<Item> {
     let item = |number: usize| Item {
         id: number.to_string(),
-        subset: if number % 2 == 0 { "even".into() } else { "odd".into() },
+        subset: if number.is_multiple_of(2) { "even".into() } else { "odd".into() },
         form: Form::Choice {
             context: format!("q{number}"),
             delimiter: " ".into(),
