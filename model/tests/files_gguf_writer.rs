@@ -86,7 +86,8 @@ fn what_cannot_be_written_is_named_and_leaves_nothing() {
         tensor("a", &[2], BlockFormat::F32),
         tensor("a", &[2], BlockFormat::F32),
         tensor("b", &[0], BlockFormat::F32),
-        tensor("c", &[32], BlockFormat::Q8_0),
+        tensor("c", &[32], BlockFormat::Q4_0),
+        tensor("d", &[2, 33], BlockFormat::Q8_0),
     ];
     let metadata = [
         ("k", Value::Bool(true)),
@@ -97,7 +98,7 @@ fn what_cannot_be_written_is_named_and_leaves_nothing() {
     let Err(Error::Tensors { problems, .. }) = GgufWriter::create(&path, &metadata, &tensors) else {
         panic!("must be refused")
     };
-    assert_eq!(problems.len(), 6, "{problems:#?}");
+    assert_eq!(problems.len(), 7, "{problems:#?}");
 
     let create = || GgufWriter::create(&path, &[], &tensors[1..2]).unwrap();
     assert!(create().write("b", &[1.0, 2.0]).unwrap_err().to_string().contains("`b`"));
