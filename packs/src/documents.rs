@@ -215,6 +215,14 @@ impl Evaluation {
     /// What is missing or wrong for a module of `topic` on `base`, one sentence each.
     pub fn problems(&self, topic: &str, base: &Fingerprint) -> Vec<String> {
         let mut problems = Vec::new();
+        let names = self.texts.iter().map(|text| &text.name);
+        let names =
+            names.chain(self.models.iter().flat_map(|model| {
+                [&model.name, &model.kind].into_iter().chain(&model.modules).chain(model.scores.keys())
+            }));
+        if names.chain([&self.program]).any(|name| !is_plain(name, 128)) {
+            return vec!["a name is empty, longer than 128 bytes, or holds invisible characters".to_owned()];
+        }
         if self.base != *base {
             problems.push(format!("it was measured on {}, but the declared base is {base}", self.base));
         }

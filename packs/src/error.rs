@@ -105,9 +105,35 @@ impl Problem {
     pub(crate) fn of(path: &Path) -> impl FnOnce(Self) -> Error {
         let path = path.to_owned();
         move |problem| match problem {
-            Self::Refused(problem) => Error::Refused { path, problem },
-            Self::Altered(problem) => Error::Altered { path, problem },
+            Self::Refused(problem) => Error::Refused { path, problem: shown(&problem) },
+            Self::Altered(problem) => Error::Altered { path, problem: shown(&problem) },
             Self::Io(other, source) => Error::Io { path: other.unwrap_or(path), source },
         }
     }
+}
+
+/// What a stranger's file made of a message, for a terminal: nothing in it drives the terminal or hides, and
+/// it ends.
+pub(crate) fn shown(problem: &str) -> String {
+    const LONGEST: usize = 2000;
+    let mut text = String::new();
+    for c in problem.chars() {
+        if text.len() > LONGEST {
+            text.push('…');
+            break;
+        }
+        match c {
+            '\n' => text.push(c),
+            _ if is_hidden(c) => text.extend(c.escape_unicode()),
+            _ => text.push(c),
+        }
+    }
+    text
+}
+
+/// Controls, changes of direction, and what cannot be seen.
+pub(crate) fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }

@@ -72,7 +72,7 @@ impl Index {
     /// # Errors
     /// [`Error::Refused`] if it is not one, or names files that do not lie beside it.
     pub fn read(path: &Path) -> Result<Self> {
-        let refused = |problem: String| Error::Refused { path: path.to_owned(), problem };
+        let refused = |problem: String| Problem::of(path)(Problem::Refused(problem));
         let size = std::fs::metadata(path).map_err(Error::io(path))?.len();
         if size > LIMIT {
             return Err(refused(format!("it has {size} bytes; at most {LIMIT} are allowed")));

@@ -246,6 +246,9 @@ pub(crate) fn parse_revocations(what: &str, text: &str) -> Result<Vec<(Revocatio
         .map(|(number, line)| {
             let failed = |problem| Error::Key { what: format!("{what}, line {}", number + 1), problem };
             let (entry, reason) = line.split_once('#').unwrap_or((line, "no reason given"));
+            if !is_plain(reason.trim(), 200) {
+                return Err(failed("its reason is empty, too long or holds invisible characters".into()));
+            }
             let entry = entry.trim();
             let target = entry.strip_prefix("key ").or_else(|| entry.strip_prefix("pack "));
             let target = target.ok_or_else(|| failed("it begins with neither `key ` nor `pack `".into()))?;

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::error::Problem;
+use crate::error::{Problem, is_hidden};
 use crate::format::{CONTENT, FORMAT, FORMAT_VERSION, RECIPE};
 use crate::license;
 
@@ -289,12 +289,7 @@ fn plain_rule(longest: usize) -> String {
 
 /// Text that shows as what it is: no controls, no changes of direction, nothing invisible.
 pub(crate) fn is_plain(text: &str, longest: usize) -> bool {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-    };
-    (1..=longest).contains(&text.len()) && text.trim() == text && !text.chars().any(hidden)
+    (1..=longest).contains(&text.len()) && text.trim() == text && !text.chars().any(is_hidden)
 }
 
 fn is_language(text: &str) -> bool {

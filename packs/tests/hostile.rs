@@ -459,6 +459,28 @@ fn documents(cases: &mut Cases) {
     cases.parts("an empty licence", &empty, "`LICENSE.txt` has 0 bytes");
 }
 
+/// Escapes hide from a look at the bytes what a message or a table would then show.
+fn terminals(cases: &mut Cases) {
+    let key = "\"\\u001b[2Jclear\": 1,\n  \"name\": \"rivers\",";
+    cases.edited(
+        "a key that clears the screen",
+        "manifest.json",
+        "\"name\": \"rivers\",",
+        key,
+        "unknown field `\\u{1b}[2Jclear`",
+    );
+    let long = format!("\"{}\": 1,\n  \"texts\"", "x".repeat(100_000));
+    cases.edited("a key without end", "corpus.json", "\"texts\"", &long, "unknown field `xxxxxxxx");
+    let name = "\"name\": \"rivers\\u001b[31m\"";
+    cases.edited(
+        "a name that colours",
+        "evaluation.json",
+        "\"name\": \"rivers\"",
+        name,
+        "a name is empty, longer than 128 bytes",
+    );
+}
+
 fn signatures(cases: &mut Cases, other: &Parts, elsewhere: &Parts) {
     let signed = cases.signed.clone();
     let (signature, signer) = ("manifest.json.minisig", "signer.pub");
@@ -542,6 +564,7 @@ fn every_hostile_pack_is_refused_for_its_own_reason_and_leaves_nothing_behind() 
     manifests(&mut cases);
     weights(&mut cases);
     documents(&mut cases);
+    terminals(&mut cases);
     signatures(&mut cases, &other, &elsewhere);
 
     let reasons: BTreeSet<&str> = cases.all.iter().map(|(_, _, reason)| *reason).collect();
@@ -561,6 +584,8 @@ fn every_hostile_pack_is_refused_for_its_own_reason_and_leaves_nothing_behind() 
         };
         assert!(matches!(error, Error::Refused { .. } | Error::Altered { .. }), "{what}: {error:?}");
         let text = error.to_string();
+        let driving = |c: char| c != '\n' && (c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c));
+        assert!(!text.contains(driving) && text.len() < 2500, "{what}: {}", text.escape_debug());
         if !text.contains(reason) {
             unlike.push(format!("{what}: expected `{reason}` in: {text}"));
         }
