@@ -1,0 +1,19 @@
+//! What a teacher would say at every position of a run's batches, drawn once and kept: so that training needs no teacher
+//! in memory, and several students can learn from one capture.
+//!
+//! A folder holds `targets.bin`, one segment a step, and `targets.jsonl`: first what the capture is bound to, then a
+//! line a step. A line is written when its segment is on disk, so that an interrupted capture goes on after the last.
+//!
+//! A segment has a record for every row of the step's batch: the number of distinct tokens drawn (one byte), the
+//! entropy of the whole distribution in nats (`f16`), then each token's id (two bytes, or four where the vocabulary is
+//! larger than 65,536) and how many times it was drawn (one byte), all little-endian.
+
+mod capture;
+mod error;
+mod index;
+mod read;
+
+pub use capture::{Captured, Teacher, capture};
+pub use error::Error;
+pub use index::Binding;
+pub use read::TargetCache;
