@@ -252,13 +252,13 @@ fn killed_at_any_point_the_library_holds_one_whole_version() {
     bench.succeeds(&install(&packs[1]).iter().map(String::as_str).collect::<Vec<_>>());
     let whole = began.elapsed();
     let mut seen = [0, 0];
-    const KILLS: u32 = 24;
+    const KILLS: u32 = 48;
     for kill in 0..KILLS {
         let arguments = install(&packs[kill as usize % 2]);
         let mut command = bench.command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Spread over the whole time it takes, and a little beyond.
-        sleep(whole * kill / KILLS + Duration::from_micros(u64::from(kill * 37)));
+        // Spread over twice the time it takes, in no order, so that either version is often there.
+        sleep(whole * 2 * (kill * 7 % KILLS) / KILLS);
         let _ = child.kill();
         child.wait().unwrap();
         // Before anyone tidies up.
