@@ -13,7 +13,6 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::thread::sleep;
-use std::time::Duration;
 
 use hub_server::HubServer;
 use lore_packs::{Draft, build, verify_folder};
