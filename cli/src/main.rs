@@ -4,6 +4,7 @@ mod clock;
 mod commands;
 mod device;
 mod error;
+mod launch;
 mod location;
 mod memory;
 mod models;

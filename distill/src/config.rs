@@ -55,9 +55,26 @@ pub struct DistilConfig {
     /// Capture with the teacher's weights left in their file, each block read once for this many tokens: for a teacher
     /// larger than memory.
     pub stream_tokens: Option<usize>,
+    /// Weight of the cosine distance between the student's hidden states and the teacher's.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub hidden: f64,
+    /// From how many of the last blocks, when it has a weight.
+    #[serde(skip_serializing_if = "is_default_blocks")]
+    pub hidden_blocks: usize,
     /// Train a second student from the same start on the same batches by cross-entropy alone, to see what the teacher
     /// is worth.
     pub control: bool,
+}
+
+const HIDDEN_BLOCKS: usize = 2;
+
+// What is not used does not count as a change of the recipe.
+fn is_zero(weight: &f64) -> bool {
+    *weight == 0.0
+}
+
+fn is_default_blocks(blocks: &usize) -> bool {
+    *blocks == HIDDEN_BLOCKS
 }
 
 impl Default for DistilConfig {
@@ -72,6 +89,8 @@ impl Default for DistilConfig {
             teacher: TeacherSource::default(),
             samples: 24,
             stream_tokens: None,
+            hidden: 0.0,
+            hidden_blocks: HIDDEN_BLOCKS,
             control: false,
         }
     }

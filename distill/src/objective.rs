@@ -2,6 +2,7 @@
 
 use crate::DistilConfig;
 use crate::cache::TargetCache;
+use crate::hidden_states::HiddenStates;
 use burn::tensor::Tensor;
 use lore_datasets::batches::Batch;
 use lore_model::Decoder;
@@ -28,6 +29,7 @@ pub struct Distillation {
     temperature: f32,
     labels: f32,
     on_policy: f64,
+    hidden: Option<HiddenStates>,
     seed: u64,
 }
 
@@ -47,6 +49,8 @@ impl Distillation {
     /// When the vocabularies differ in size.
     pub fn live(student: Decoder, teacher: Decoder, config: &DistilConfig, seed: u64) -> Self {
         assert_eq!(student.config.vocab_size, teacher.config.vocab_size, "one vocabulary");
+        let hidden = (config.hidden > 0.0)
+            .then(|| HiddenStates::new(&student, &teacher, config.hidden, config.hidden_blocks, seed));
         Self {
             student,
             taught: Taught::Live(Box::new(teacher)),
@@ -54,6 +58,7 @@ impl Distillation {
             temperature: config.temperature as f32,
             labels: config.labels as f32,
             on_policy: config.on_policy,
+            hidden,
             seed,
         }
     }
@@ -68,13 +73,15 @@ impl Distillation {
             temperature: 1.0,
             labels,
             on_policy: 0.0,
+            hidden: None,
             seed: 0,
         }
     }
 
-    /// Everything that is trained: all of the student's tensors.
+    /// Everything that is trained: all of the student's tensors, and what its hidden states are compared through.
     pub fn parameters(&self) -> Parameters {
-        Parameters::new(self.student.parameters())
+        let beside = self.hidden.iter().flat_map(HiddenStates::projections);
+        Parameters::new(self.student.parameters().into_iter().chain(beside))
     }
 
     /// The student with its tensors replaced by trained ones.
@@ -123,16 +130,39 @@ impl Objective for Distillation {
         let student = self.student.with_parameters(|name, tensor| parameters.get(name).unwrap_or(tensor));
         let own = self.writes(micro.step);
         let tokens = if own { self.rewritten(&student, micro) } else { micro.tokens.clone() };
-        let target = match &self.taught {
-            Taught::Live(teacher) => Target::Teacher {
-                hidden: teacher.hidden(tokens.clone(), micro.sequences.clone()),
-                head: teacher.head(),
-                temperature: self.temperature,
-                divergence: self.divergence,
-            },
-            Taught::Cached(cache) => Target::Drawn(Arc::new(cache.targets(micro.step, &micro.batch_rows))),
+        let (target, states) = match &self.taught {
+            Taught::Live(teacher) => {
+                let (states, hidden) = match &self.hidden {
+                    Some(compared) => compared.of_teacher(teacher, tokens.clone(), micro),
+                    None => (Vec::new(), teacher.hidden(tokens.clone(), micro.sequences.clone())),
+                };
+                let (temperature, divergence) = (self.temperature, self.divergence);
+                (Target::Teacher { hidden, head: teacher.head(), temperature, divergence }, states)
+            }
+            Taught::Cached(cache) => {
+                (Target::Drawn(Arc::new(cache.targets(micro.step, &micro.batch_rows))), Vec::new())
+            }
         };
+        if let Some(compared) = &self.hidden {
+            let (own_states, hidden) = compared.of_student(&student, tokens, micro);
+            let (loss, figures) = self.head_loss(&student, hidden, target, micro, own);
+            return (loss + compared.distance(parameters, own_states, states, micro), figures);
+        }
         let hidden = student.hidden(tokens, micro.sequences.clone());
+        self.head_loss(&student, hidden, target, micro, own)
+    }
+}
+
+impl Distillation {
+    /// What the final hidden states are to learn.
+    fn head_loss(
+        &self,
+        student: &Decoder,
+        hidden: Tensor<2>,
+        target: Target,
+        micro: &Micro,
+        own: bool,
+    ) -> (Tensor<2>, Figures) {
         let share = |share: f32| Arc::new(micro.weights.iter().map(|weight| weight * share).collect::<Vec<f32>>());
         // What the student wrote has no next token that anyone vouches for.
         if self.labels == 0.0 || own {

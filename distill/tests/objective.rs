@@ -7,9 +7,10 @@ mod toy;
 use std::collections::BTreeSet;
 
 use lore_datasets::progress::Silent;
-use lore_distill::{Depth, DistilConfig, Distillation, NextToken, student_from_teacher};
+use lore_distill::{Depth, DistilConfig, Distillation, NextToken, Width, importance, narrowed, student_from_teacher};
+use lore_model::Decoder;
 use lore_model::ops::host::values;
-use lore_train::{Objective, Run, TrainConfig, gradients, train};
+use lore_train::{Micro, Objective, Run, TrainConfig, gradients, train};
 use toy::{batch_logits, decoder, decoder_bits, ragged_batch};
 
 #[test]
@@ -180,4 +181,74 @@ fn a_student_that_writes_its_own_texts_learns_from_those() {
     assert_ne!(with(1.0, 1, 0), with(1.0, 2, 0));
     let own = (0..400).filter(|&step| with(0.3, 1, step) != given).count();
     assert!((80..160).contains(&own), "{own} of 400 steps, three in ten expected");
+}
+
+#[test]
+fn hidden_states_are_drawn_to_the_teachers() {
+    let teacher = decoder(5, 2);
+    let student = student_from_teacher(&teacher, &Depth { first: 1, last: 2 }).unwrap();
+    let batch = ragged_batch(&[13, 6], 7);
+    let last = |decoder: &Decoder, back: usize| {
+        let sequences = std::sync::Arc::new(lore_model::ops::sequences::Sequences::whole(&batch.lengths));
+        let (mut found, blocks) = (Vec::new(), decoder.blocks.len());
+        decoder.hidden_after(std::sync::Arc::new(batch.tokens.clone()), sequences, &mut |layer, state| {
+            if layer + back == blocks {
+                found = values(state);
+            }
+        });
+        found
+    };
+    // The mean over rows and the last two blocks, in f64.
+    let mut expected = 0.0;
+    for back in [1, 2] {
+        let (ours, theirs) = (last(&student, back), last(&teacher, back));
+        for (a, b) in ours.chunks_exact(32).zip(theirs.chunks_exact(32)) {
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+            expected += (1.0 - dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()) / 19.0 / 2.0;
+        }
+    }
+    let objective = |hidden: f64| {
+        let config = DistilConfig { hidden, ..DistilConfig::default() };
+        Distillation::live(student.clone(), teacher.clone(), &config, 3)
+    };
+    // What the loss has more than without.
+    let loss = |weight: f64| {
+        let objective = objective(weight);
+        let part = Micro {
+            step: 0,
+            tokens: std::sync::Arc::new(batch.tokens.clone()),
+            sequences: std::sync::Arc::new(lore_model::ops::sequences::Sequences::whole(&batch.lengths)),
+            targets: std::sync::Arc::new(batch.targets.clone()),
+            weights: std::sync::Arc::new(vec![1.0 / 19.0; 19]),
+            rows_of_part: vec![19],
+            batch_rows: std::sync::Arc::new((0..19).collect()),
+        };
+        let (loss, _) = objective.loss(&objective.parameters().track(), &part);
+        f64::from(loss.into_scalar::<f32>())
+    };
+    let found = (loss(3.0) - loss(0.0)) / 3.0;
+    assert!((found - expected).abs() < 1e-5, "{found} against {expected}");
+
+    // Same states: nothing to learn. A narrower student has matrices of its own, which are trained and not exported.
+    let same = Distillation::live(
+        teacher.clone(),
+        teacher.clone(),
+        &DistilConfig { hidden: 1.0, ..DistilConfig::default() },
+        3,
+    );
+    let (found, _) = gradients(&same.parameters(), 0, &batch, 2, &same).unwrap();
+    assert!(found.values().all(|gradient| values(gradient).iter().all(|x| x.abs() < 1e-5)));
+    let width = Width { hidden_size: Some(24), ..Width::default() };
+    let narrow = narrowed(&student, &width, &importance(&student, std::slice::from_ref(&batch))).unwrap();
+    let config = DistilConfig { hidden: 1.0, hidden_blocks: 1, ..DistilConfig::default() };
+    let objective = Distillation::live(narrow.clone(), teacher.clone(), &config, 3);
+    let parameters = objective.parameters();
+    assert_eq!(parameters.len(), narrow.parameters().len() + 1);
+    for parts in [1, 2] {
+        let (found, _) = gradients(&parameters, 0, &batch, parts, &objective).unwrap();
+        let beside = &found["hidden_states.2.projection"];
+        assert_eq!(beside.dims(), [24, 32]);
+        assert!(values(beside).iter().any(|&x| x != 0.0));
+    }
+    assert_eq!(objective.student(&parameters).parameters().len(), narrow.parameters().len());
 }

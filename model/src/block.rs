@@ -35,6 +35,19 @@ pub struct Block {
     pub down_proj: Projection,
 }
 
+/// A place inside a block whose values can be looked at as they pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The normalised residual stream before attention, `[rows, hidden]`.
+    AttentionInput,
+    /// What the heads give, one beside the other, `[rows, heads · head_dim]`.
+    Heads,
+    /// The normalised residual stream before the feed-forward part, `[rows, hidden]`.
+    FeedForwardInput,
+    /// The product of gate and up, `[rows, intermediate]`.
+    Channels,
+}
+
 /// What all blocks of a forward pass share.
 #[derive(Clone)]
 pub(crate) struct BlockContext {
@@ -87,8 +100,20 @@ impl Block {
         context: &BlockContext,
         attend: &mut dyn FnMut([Tensor<2>; 3]) -> Tensor<2>,
     ) -> Tensor<2> {
+        self.watched(x, context, attend, &mut |_, _| ())
+    }
+
+    /// [`Block::forward`], shown to `watch` at every place.
+    pub(crate) fn watched(
+        &self,
+        x: Tensor<2>,
+        context: &BlockContext,
+        attend: &mut dyn FnMut([Tensor<2>; 3]) -> Tensor<2>,
+        watch: &mut dyn FnMut(Place, &Tensor<2>),
+    ) -> Tensor<2> {
         let eps = context.eps;
         let normed = rms_norm(x.clone(), self.input_norm.clone(), eps);
+        watch(Place::AttentionInput, &normed);
         let mut q = self.q_proj.forward(normed.clone());
         let mut k = self.k_proj.forward(normed.clone());
         let v = self.v_proj.forward(normed);
@@ -99,11 +124,15 @@ impl Block {
         let (heads, table) = (context.heads, &context.table);
         let q = rotary(q, context.positions.clone(), heads.query, table.clone());
         let k = rotary(k, context.positions.clone(), heads.key_value, table.clone());
-        let x = x + self.o_proj.forward(attend([q, k, v]));
+        let heads = attend([q, k, v]);
+        watch(Place::Heads, &heads);
+        let x = x + self.o_proj.forward(heads);
         let normed = rms_norm(x.clone(), self.post_attention_norm.clone(), eps);
+        watch(Place::FeedForwardInput, &normed);
         let gate = self.gate_proj.forward(normed.clone());
-        let up = self.up_proj.forward(normed);
-        x + self.down_proj.forward(swiglu(gate, up))
+        let channels = swiglu(gate, self.up_proj.forward(normed));
+        watch(Place::Channels, &channels);
+        x + self.down_proj.forward(channels)
     }
 
     /// Every tensor of the block, updates included, in a fixed order.

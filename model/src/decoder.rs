@@ -1,6 +1,6 @@
 //! The Llama decoder: embeddings, blocks, final norm, head.
 
-use crate::block::{Block, BlockContext};
+use crate::block::{Block, BlockContext, Place};
 use crate::cache::KvCache;
 use crate::config::ModelConfig;
 use crate::cpu::rotary::RotaryTable;
@@ -167,14 +167,48 @@ impl Decoder {
     /// # Panics
     /// When there are not as many tokens as rows, or a sequence is longer than [`Decoder::max_positions`].
     pub fn hidden(&self, tokens: Arc<Vec<u32>>, sequences: Arc<Sequences>) -> Tensor<2> {
+        self.hidden_after(tokens, sequences, &mut |_, _| ())
+    }
+
+    /// [`Decoder::hidden`], with the residual stream `[rows, hidden]` after each block, counted from the input, given to
+    /// `after`.
+    ///
+    /// # Panics
+    /// As [`Decoder::hidden`].
+    pub fn hidden_after(
+        &self,
+        tokens: Arc<Vec<u32>>,
+        sequences: Arc<Sequences>,
+        after: &mut dyn FnMut(usize, &Tensor<2>),
+    ) -> Tensor<2> {
         let context = self.context(&sequences);
         let mut x = self.embed(tokens, &sequences);
-        for block in &self.blocks {
+        for (layer, block) in self.blocks.iter().enumerate() {
             x = if self.recompute {
                 recomputed_block(block, x, &context, &sequences)
             } else {
                 block.forward(x, &context, &mut |[q, k, v]| attention(q, k, v, sequences.clone(), context.heads))
             };
+            after(layer, &x);
+        }
+        rms_norm(x, self.norm.clone(), context.eps)
+    }
+
+    /// [`Decoder::hidden`], with what passes inside each block, counted from the input, shown to `watch`.
+    ///
+    /// # Panics
+    /// As [`Decoder::hidden`].
+    pub fn watched(
+        &self,
+        tokens: Arc<Vec<u32>>,
+        sequences: Arc<Sequences>,
+        watch: &mut dyn FnMut(usize, Place, &Tensor<2>),
+    ) -> Tensor<2> {
+        let context = self.context(&sequences);
+        let mut x = self.embed(tokens, &sequences);
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let attend = &mut |[q, k, v]: [Tensor<2>; 3]| attention(q, k, v, sequences.clone(), context.heads);
+            x = block.watched(x, &context, attend, &mut |place, values| watch(layer, place, values));
         }
         rms_norm(x, self.norm.clone(), context.eps)
     }

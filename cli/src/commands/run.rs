@@ -1,13 +1,16 @@
 //! `lore run`: a whole recipe.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::launch::slurm::{Launch, SlurmOptions};
+use crate::plan::devices::Devices;
 use crate::plan::{self, Plan};
 use crate::recipe::Recipe;
 use crate::session::Session;
 use crate::stages::report::TERMINAL_TABLE;
-use crate::stages::{RunFolder, Runner};
+use crate::stages::{RunFolder, Runner, Stage, State, resolve};
 
 /// Run a recipe: fetch, distil, train modules, evaluate, report
 ///
@@ -17,8 +20,10 @@ use crate::stages::{RunFolder, Runner};
 #[command(after_help = "Examples:
   lore run recipes/quickstart.toml
   lore run recipes/quickstart.toml --plan
+  lore run recipes/distill-1.7b-gpu.toml --plan --devices 8xh100 --hourly-price 2.50
   lore run recipes/quickstart.toml --force module:geography
-  lore run recipes/quickstart.toml --until base")]
+  lore run recipes/quickstart.toml --until base
+  lore run recipes/quickstart.toml --launcher slurm --partition short --print")]
 pub struct RunArguments {
     /// The recipe
     #[arg(value_name = "RECIPE.toml")]
@@ -26,6 +31,12 @@ pub struct RunArguments {
     /// Print the stages and what they will cost; run and fetch nothing
     #[arg(long)]
     plan: bool,
+    /// With --plan: plan for these GPUs instead of this machine, such as 8xh100
+    #[arg(long, value_name = "[N]xKIND", requires = "plan")]
+    devices: Option<Devices>,
+    /// With --devices: what one of them costs for an hour, in any currency
+    #[arg(long, value_name = "PRICE", requires = "devices", value_parser = price)]
+    hourly_price: Option<f64>,
     /// Folder that holds a folder for each recipe
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
@@ -35,6 +46,29 @@ pub struct RunArguments {
     /// Stop when this stage is finished; run only what it needs
     #[arg(long, value_name = "STAGE")]
     until: Option<String>,
+    /// Run this stage alone, whose inputs are finished; other processes may run others at the same time
+    #[arg(long, value_name = "STAGE", conflicts_with_all = ["until", "force", "plan"])]
+    only: Option<String>,
+    /// Run the stages as jobs of a cluster, modules side by side, and wait for them
+    #[arg(long, value_enum, conflicts_with_all = ["only", "plan"])]
+    launcher: Option<Launcher>,
+    /// With --launcher: print the jobs and submit nothing
+    #[arg(long, requires = "launcher")]
+    print: bool,
+    #[command(flatten)]
+    slurm: SlurmOptions,
+}
+
+/// Engines that run jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Launcher {
+    /// Slurm, through sbatch and squeue
+    Slurm,
+}
+
+fn price(text: &str) -> std::result::Result<f64, String> {
+    let price = text.parse().ok().filter(|price: &f64| price.is_finite() && *price >= 0.0);
+    price.ok_or_else(|| format!("`{text}` is not a price"))
 }
 
 /// Runs or plans a recipe. The report's table goes to stdout.
@@ -44,16 +78,26 @@ pub struct RunArguments {
 pub fn run(arguments: &RunArguments, session: &Session) -> Result<()> {
     let recipe = Recipe::open(&arguments.recipe)?;
     let all = plan::stages(&recipe);
-    let stages = match &arguments.until {
+    let stages = match arguments.until.as_ref().or(arguments.only.as_ref()) {
         Some(stage) => plan::needed_for(all, stage)?,
         None => all,
     };
     let folder = RunFolder::new(&arguments.runs_dir, &recipe.name);
     if arguments.plan {
-        print!("{}", Plan::new(&recipe, &stages, &folder, session));
+        let mut plan = Plan::new(&recipe, &stages, &folder, session, arguments.devices);
+        plan.hourly_price = arguments.hourly_price;
+        print!("{plan}");
+        return Ok(());
+    }
+    if arguments.launcher == Some(Launcher::Slurm) && submitted(arguments, session, &recipe, &folder, &stages)? {
         return Ok(());
     }
     let runner = Runner { folder: &folder, session, keeps_others: arguments.until.is_some() };
+    if let Some(stage) = &arguments.only {
+        let finished = runner.only(&stages, stage)?;
+        println!("{}: {}", finished.manifest.stage, finished.manifest.summary);
+        return Ok(());
+    }
     let summary = runner.run(&stages, &arguments.force)?;
     if summary.ran.is_empty() {
         println!("Nothing to do: all {} stages of `{}` are finished and nothing changed.\n", stages.len(), recipe.name);
@@ -67,4 +111,40 @@ pub fn run(arguments: &RunArguments, session: &Session) -> Result<()> {
         println!("{}", last.folder.display());
     }
     Ok(())
+}
+
+/// Runs the stages on a cluster, or prints how; whether it was only printed.
+fn submitted(
+    arguments: &RunArguments,
+    session: &Session,
+    recipe: &Recipe,
+    folder: &RunFolder,
+    stages: &[Box<dyn Stage>],
+) -> Result<bool> {
+    let launch =
+        Launch { recipe: &arguments.recipe, runs: &arguments.runs_dir, folder, options: &arguments.slurm, session };
+    if arguments.print {
+        for (job, script) in launch.scripts(stages)? {
+            println!("# {}: {}\n{script}", job.name, job.stages.join(", "));
+        }
+        return Ok(true);
+    }
+    if !arguments.force.is_empty() {
+        return Err(Error::Usage("--force is not for --launcher: run that stage here, then the rest there".into()));
+    }
+    let unfinished = || -> Vec<Box<dyn Stage>> {
+        let mut stages = plan::stages(recipe);
+        if let Some(until) = &arguments.until {
+            stages = plan::needed_for(stages, until).unwrap_or_default();
+        }
+        let mut identities = BTreeMap::new();
+        stages.retain(|stage| {
+            let resolved = resolve(stage.as_ref(), &identities, folder);
+            identities.insert(stage.name().to_owned(), resolved.identity);
+            !matches!(resolved.state, State::Finished(_))
+        });
+        stages
+    };
+    launch.run(&unfinished)?;
+    Ok(false)
 }

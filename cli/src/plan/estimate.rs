@@ -5,6 +5,7 @@ use lore_finetune::LoraConfig;
 use lore_model::config::ModelConfig;
 use lore_train::TrainConfig;
 
+use super::devices::Devices;
 use super::memory::{self, Taught};
 use crate::recipe::{Base, Evaluate, General, ModuleConfig, Rehearse};
 
@@ -15,10 +16,12 @@ const FLOPS_PER_THREAD: f64 = 1.2e11;
 /// What is known before a run.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// The teacher's shapes, once it was fetched.
+    /// The teacher's shapes, once it was fetched or if the recipe says them.
     pub teacher: Option<ModelConfig>,
     /// Threads to compute with.
     pub threads: usize,
+    /// What to plan for instead of this machine's processor.
+    pub devices: Option<Devices>,
 }
 
 /// The cost of a stage. Absent is unknown or nothing worth counting.
@@ -38,7 +41,11 @@ pub struct Estimate {
 
 impl Facts {
     fn seconds(&self, flops: f64) -> u64 {
-        (flops / (FLOPS_PER_THREAD * self.threads.max(1) as f64)).ceil() as u64
+        let seconds = match &self.devices {
+            Some(devices) => devices.seconds(flops),
+            None => flops / (FLOPS_PER_THREAD * self.threads.max(1) as f64),
+        };
+        seconds.ceil() as u64
     }
 }
 
@@ -61,14 +68,20 @@ pub fn general(general: &General, facts: &Facts) -> Estimate {
         let keys_and_values = 2 * 4 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim;
         let cached = (sample.batch * general.sequence_length * keys_and_values) as u64;
         estimate.memory = Some(memory::PROGRAM + 4 * parameters + cached);
-        estimate.seconds = Some(facts.seconds(2.0 * parameters as f64 * general.tokens as f64));
+        let computing = facts.seconds(2.0 * parameters as f64 * general.tokens as f64);
+        // A GPU waits for its memory, a processor for its products.
+        let reading =
+            facts.devices.map(|devices| devices.writing_seconds(general.tokens, sample.batch, 4 * parameters));
+        estimate.seconds = Some(computing.max(reading.unwrap_or_default().ceil() as u64));
     }
     estimate
 }
 
 /// The student's shapes.
 fn student(base: &Base, teacher: &ModelConfig) -> ModelConfig {
-    ModelConfig { num_hidden_layers: base.depth.blocks(), ..teacher.clone() }
+    let shallow = ModelConfig { num_hidden_layers: base.depth.blocks(), ..teacher.clone() };
+    // A width that does not fit is refused when the base is made.
+    base.width.as_ref().and_then(|width| width.of(&shallow).ok()).unwrap_or(shallow)
 }
 
 fn tokens(train: &TrainConfig) -> u64 {
@@ -181,10 +194,11 @@ mod tests {
     #[test]
     fn parameters_of_base_and_module_are_those_counted_by_hand() {
         let teacher = ModelConfig::from_json(Path::new("config.json"), CONFIG).unwrap();
-        let facts = Facts { teacher: Some(teacher), threads: 2 };
+        let facts = Facts { teacher: Some(teacher), threads: 2, devices: None };
         let student = Base {
             name: "b".into(),
             depth: DepthChoice { first: 8, last: 7, keep: None },
+            width: None,
             distil: DistilConfig::default(),
             train: TrainConfig::default(),
         };

@@ -1,5 +1,6 @@
 //! A recipe as stages, and what they will cost, before anything runs.
 
+pub mod devices;
 pub mod estimate;
 pub mod memory;
 mod table;
@@ -15,7 +16,7 @@ use lore_model::config::ModelConfig;
 
 use crate::error::{Error, Result};
 
-use crate::recipe::{Against, Recipe, Topic, request};
+use crate::recipe::{Against, Recipe, Shape, Topic, request};
 use crate::session::Session;
 use crate::stages::base::BaseStage;
 use crate::stages::evaluate::EvaluateStage;
@@ -27,6 +28,7 @@ use crate::stages::targets::TargetsStage;
 use crate::stages::teacher::TeacherStage;
 use crate::stages::topic::TopicStage;
 use crate::stages::{Resolved, RunFolder, Stage, resolve};
+use devices::Devices;
 use estimate::{Estimate, Facts};
 
 /// The stages of a recipe, inputs before what needs them.
@@ -68,10 +70,7 @@ pub fn stages(recipe: &Recipe) -> Vec<Box<dyn Stage>> {
 pub fn needed_for(mut stages: Vec<Box<dyn Stage>>, wanted: &str) -> Result<Vec<Box<dyn Stage>>> {
     let names: Vec<String> = stages.iter().map(|stage| stage.name().to_owned()).collect();
     if !names.iter().any(|name| name == wanted) {
-        return Err(Error::Usage(format!(
-            "--until {wanted}: no stage has this name. The stages are {}",
-            names.join(", ")
-        )));
+        return Err(Error::Usage(format!("`{wanted}`: no stage has this name. The stages are {}", names.join(", "))));
     }
     let mut needed = BTreeSet::from([wanted.to_owned()]);
     // Inputs come before what needs them.
@@ -116,13 +115,25 @@ pub struct Plan {
     pub sources: Vec<(String, String)>,
     /// The stages in order.
     pub stages: Vec<PlannedStage>,
+    /// What it is planned for, if not for this machine.
+    pub devices: Option<Devices>,
+    /// Price of one of those for an hour.
+    pub hourly_price: Option<f64>,
 }
 
 impl Plan {
-    /// Resolves `stages` against what was run before. Nothing is run, fetched or written.
-    pub fn new(recipe: &Recipe, stages: &[Box<dyn Stage>], folder: &RunFolder, session: &Session) -> Self {
+    /// Resolves `stages` against what was run before, for this machine or for `devices`. Nothing is run, fetched or
+    /// written.
+    pub fn new(
+        recipe: &Recipe,
+        stages: &[Box<dyn Stage>],
+        folder: &RunFolder,
+        session: &Session,
+        devices: Option<Devices>,
+    ) -> Self {
         let teacher = cached_teacher(&session.fetcher, &teacher_request(recipe));
-        let facts = Facts { teacher, threads: session.threads };
+        let teacher = teacher.or_else(|| recipe.teacher.shape.as_ref().map(Shape::config));
+        let facts = Facts { teacher, threads: session.threads, devices };
         let mut identities = BTreeMap::new();
         let planned = stages
             .iter()
@@ -148,7 +159,7 @@ impl Plan {
                 sources.push(source(&owner, against.source.to_string(), against.sha256.as_ref()));
             }
         }
-        Self { name: recipe.name.clone(), sources, stages: planned }
+        Self { name: recipe.name.clone(), sources, stages: planned, devices, hourly_price: None }
     }
 }
 

@@ -63,34 +63,71 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
+    fn to_run(&self) -> impl Iterator<Item = &PlannedStage> {
+        self.stages.iter().filter(|stage| !matches!(stage.resolved.state, State::Finished(_)))
+    }
+
+    /// Modules do not need each other: as many are trained at once as there are devices. All else is one after another.
+    fn seconds(&self) -> u64 {
+        let (modules, others): (Vec<_>, Vec<_>) = self.to_run().partition(|stage| stage.name.starts_with("module:"));
+        let sum = |stages: &[&PlannedStage]| stages.iter().filter_map(|stage| stage.estimate.seconds).sum::<u64>();
+        let longest = modules.iter().filter_map(|stage| stage.estimate.seconds).max().unwrap_or_default();
+        let devices = self.devices.map_or(1, |devices| devices.count);
+        sum(&others) + longest.max(sum(&modules).div_ceil(devices))
+    }
+
     fn totals(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let to_run = || self.stages.iter().filter(|stage| !matches!(stage.resolved.state, State::Finished(_)));
-        if to_run().next().is_none() {
+        if self.to_run().next().is_none() {
             return writeln!(out, "\nnothing to do: every stage is finished");
         }
-        let memory = to_run().filter_map(|stage| stage.estimate.memory).max();
-        let disk: u64 = to_run().filter_map(|stage| stage.estimate.disk).sum();
-        let seconds: u64 = to_run().filter_map(|stage| stage.estimate.seconds).sum();
-        if let Some(memory) = memory {
+        let (count, of) = (self.to_run().count(), self.stages.len());
+        let disk: u64 = self.to_run().filter_map(|stage| stage.estimate.disk).sum();
+        if let Some(memory) = self.to_run().filter_map(|stage| stage.estimate.memory).max() {
             writeln!(
                 out,
-                "\nto run: {} of {} stages, about {}, {} memory, {} disk (estimates; `-` is small or not known)",
-                to_run().count(),
-                self.stages.len(),
-                quantity::duration(Duration::from_secs(seconds)),
+                "\nto run: {count} of {of} stages, about {}, {} memory, {} disk (estimates; `-` is small or not known)",
+                quantity::duration(Duration::from_secs(self.seconds())),
                 quantity::bytes(memory),
                 quantity::bytes(disk),
             )?;
+            self.on_devices(out)?;
         } else {
             writeln!(
                 out,
-                "\nto run: {} of {} stages. Parameters, memory, disk and time are unknown until the teacher is fetched",
-                to_run().count(),
-                self.stages.len(),
+                "\nto run: {count} of {of} stages. Parameters, memory, disk and time are unknown until the teacher is fetched, \
+                 or its sizes are in `[teacher.shape]`",
             )?;
         }
-        if to_run().any(|stage| stage.resolved.key.is_none()) {
+        if self.to_run().any(|stage| stage.resolved.key.is_none()) {
             writeln!(out, "`?`: the hash is unknown until the sources are fetched")?;
+        }
+        Ok(())
+    }
+
+    /// What holds on the devices it is planned for: what is assumed, what does not fit, what it costs.
+    fn on_devices(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(devices) = &self.devices else { return Ok(()) };
+        writeln!(out, "on {devices}: modules side by side, every other stage on one device")?;
+        writeln!(out, "{}", devices.assumptions())?;
+        for stage in self.to_run() {
+            let Some(memory) = stage.estimate.memory.filter(|&memory| memory > devices.memory()) else { continue };
+            writeln!(
+                out,
+                "{} does not fit: {} of {}. What makes it smaller: `recompute = true`, a larger `accumulate`, \
+                 `distil = {{ teacher = \"cached\", stream_tokens = 65536 }}`",
+                stage.name,
+                quantity::bytes(memory),
+                quantity::bytes(devices.memory())
+            )?;
+        }
+        if let Some(price) = self.hourly_price {
+            let hours = self.seconds() as f64 / 3600.0;
+            writeln!(
+                out,
+                "cost: {:.2} for {} devices in {hours:.1} hours at {price} an hour each",
+                price * hours * devices.count as f64,
+                devices.count
+            )?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Recipes: a whole run as one TOML file, read strictly.
 
 mod environment;
+mod shape;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use lore_datasets::decontaminate::Remove;
 use lore_datasets::dedup::DedupSpec;
 use lore_datasets::extract::ExtractSpec;
 use lore_datasets::source::{SourceRequest, SourceUri};
-use lore_distill::{DepthChoice, DistilConfig};
+use lore_distill::{DepthChoice, DistilConfig, Width};
 use lore_finetune::LoraConfig;
 use lore_settings::syntax::{self, Node, Value};
 use lore_settings::{Problem, Problems, read};
@@ -18,6 +19,7 @@ use lore_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+pub use shape::Shape;
 
 /// A run: teacher, general English, base, topics with their modules, evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +60,9 @@ pub struct Teacher {
     /// Its licence, an SPDX expression.
     #[serde(default)]
     pub license: Option<String>,
+    /// Its sizes, for a plan before it is fetched.
+    #[serde(default)]
+    pub shape: Option<Shape>,
 }
 
 /// `[general]`: exactly one of `sample` and `corpus` says where the text comes from.
@@ -155,6 +160,9 @@ pub struct Base {
     pub name: String,
     /// Which of the teacher's blocks it starts from.
     pub depth: DepthChoice,
+    /// How narrow it is; absent, as wide as the teacher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<Width>,
     /// What it learns from the teacher.
     #[serde(default)]
     pub distil: DistilConfig,

@@ -12,7 +12,7 @@ use lore_settings::syntax::{Node, Value, dotted, line_and_column, steps};
 use lore_settings::{Problem, nearest};
 use lore_train::TrainConfig;
 
-use super::{General, ModuleConfig, Recipe, Split, Topic};
+use super::{General, ModuleConfig, Recipe, Shape, Split, Topic};
 
 /// The projections a decoder block has.
 const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
@@ -23,6 +23,9 @@ pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Pro
     check.name("name", &recipe.name);
     let teacher = &recipe.teacher;
     check.source("teacher", &teacher.source, teacher.sha256.as_ref(), &teacher.pip_args);
+    for size in teacher.shape.iter().flat_map(Shape::zeros) {
+        check.that(false, &format!("teacher.shape.{size}"), "must be at least 1");
+    }
     check.general(&recipe.general);
     check.name("base.name", &recipe.base.name);
     let depth = &recipe.base.depth;
@@ -30,6 +33,9 @@ pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Pro
     let both = depth.keep.is_some() && depth.first + depth.last > 0;
     check.that(!both, "base.depth", "has `keep`, which chooses the blocks, beside `first` or `last`, which name them");
     check.distil(&recipe.base.distil);
+    let distil = &recipe.base.distil;
+    let enough = distil.hidden == 0.0 || distil.hidden_blocks <= depth.blocks();
+    check.that(enough, "base.distil.hidden_blocks", "is more than the blocks of the student");
     check.train("base.train", &recipe.base.train);
     check.module("modules", &recipe.modules);
 
@@ -258,6 +264,9 @@ impl Check<'_> {
         self.that((0.0..=1.0).contains(&distil.labels), &at("labels"), "must be between 0 and 1");
         self.that((0.0..=1.0).contains(&distil.on_policy), &at("on_policy"), "must be between 0 and 1");
         self.that((1..=255).contains(&distil.samples), &at("samples"), "must be between 1 and 255");
+        let finite = distil.hidden.is_finite() && distil.hidden >= 0.0;
+        self.that(finite, &at("hidden"), "must be at least 0");
+        self.that(distil.hidden_blocks > 0, &at("hidden_blocks"), "must be at least 1");
         self.that(distil.stream_tokens != Some(0), &at("stream_tokens"), "must be at least 1");
         let streams = distil.stream_tokens.is_none() || distil.teacher == TeacherSource::Cached;
         self.that(streams, &at("stream_tokens"), "is only for `teacher = \"cached\"`");
@@ -268,6 +277,8 @@ impl Check<'_> {
             self.that(forward, &at("loss"), &message);
             let message = format!("{drawn} what was drawn from the teacher is for temperature 1");
             self.that(distil.temperature == 1.0, &at("temperature"), &message);
+            let message = format!("{drawn} only distributions were drawn, no hidden states");
+            self.that(distil.hidden == 0.0, &at("hidden"), &message);
             let message = format!("{drawn} the teacher has not read what the student will write");
             self.that(distil.on_policy == 0.0, &at("on_policy"), &message);
         }

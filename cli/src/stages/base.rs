@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
+use lore_datasets::batches::Batch;
 use lore_datasets::mixture::Mixture;
 use lore_datasets::progress::Unit;
-use lore_distill::{Depth, Distillation, NextToken, TeacherSource, measured_depth, student_from_teacher};
+use lore_distill::{
+    Depth, Distillation, NextToken, TeacherSource, importance, measured_depth, narrowed, student_from_teacher,
+};
 use lore_model::Decoder;
-use lore_model::config::ModelConfig;
 use lore_model::ops::host::values;
 use lore_model::save::{Repository, SHARD_BYTES, save_repository};
 use lore_model::weights::safetensors_writer::StoredType;
@@ -117,7 +119,14 @@ fn distil_base(request: &BaseRequest<'_>) -> Result<Outcome> {
     let LoadedModel { files, decoder, start } = loaded;
     let mixture = batches(base, *seed, general)?;
     let depth = depth(base, &decoder, &mixture, session)?;
-    let untrained = student_from_teacher(&decoder, &depth).map_err(Error::while_doing("`base.depth` of the recipe"))?;
+    let shallow = student_from_teacher(&decoder, &depth).map_err(Error::while_doing("`base.depth` of the recipe"))?;
+    let untrained = match &base.width {
+        None => shallow,
+        Some(width) => {
+            let importance = importance(&shallow, &calibration(&mixture));
+            narrowed(&shallow, width, &importance).map_err(Error::while_doing("`base.width` of the recipe"))?
+        }
+    };
     let learner = untrained.clone().with_recompute(base.train.recompute);
     let (distillation, live) = match targets {
         Some(targets) => {
@@ -137,7 +146,7 @@ fn distil_base(request: &BaseRequest<'_>) -> Result<Outcome> {
     let trained = train(&run, distillation.parameters(), &mixture, &distillation, &*session.progress)?;
     let student = distillation.student(&trained.parameters);
     drop(distillation);
-    let config = ModelConfig { num_hidden_layers: student.blocks.len(), ..files.config.clone() };
+    let config = student.config.clone();
     let readme = card(request, path, &depth, config.parameter_count());
     let tensors: BTreeMap<String, _> = student.parameters().into_iter().collect();
     let repository = Repository {
@@ -166,6 +175,7 @@ fn distil_base(request: &BaseRequest<'_>) -> Result<Outcome> {
         "parameters": config.parameter_count(),
         "fingerprint": fingerprint,
         "depth": depth,
+        "width": base.width,
         "steps": base.train.steps,
         "curve": trained.metrics,
         "training_seconds": seconds,
@@ -183,15 +193,19 @@ fn distil_base(request: &BaseRequest<'_>) -> Result<Outcome> {
     })
 }
 
-/// Batches that the blocks to keep are chosen by.
+/// Steps whose batches say which parts to keep.
 const CALIBRATION_STEPS: u64 = 2;
+
+fn calibration(mixture: &Mixture) -> Vec<Batch> {
+    (0..CALIBRATION_STEPS).map(|step| mixture.batch(step)).collect()
+}
 
 /// The blocks the recipe names, or those that measure best on the first batches.
 fn depth(base: &Base, teacher: &Decoder, mixture: &Mixture, session: &Session) -> Result<Depth> {
     let Some(keep) = base.depth.keep else {
         return Ok(Depth { first: base.depth.first, last: base.depth.last });
     };
-    let batches: Vec<_> = (0..CALIBRATION_STEPS).map(|step| mixture.batch(step)).collect();
+    let batches = calibration(mixture);
     let mut task = session.progress.task("which blocks to keep", Some(keep as u64 + 1), Unit::Items);
     let chosen = measured_depth(teacher, keep, &batches, |depth, loss| {
         task.message(&format!("first {}, last {}: {loss:.3} nats a token", depth.first, depth.last));
@@ -224,8 +238,9 @@ fn train_control(request: &BaseRequest<'_>, untrained: &Decoder, mixture: &Mixtu
 fn card(request: &BaseRequest<'_>, teacher: &Path, depth: &Depth, parameters: usize) -> String {
     let BaseRequest { base, license, .. } = request;
     let teacher = teacher.file_name().unwrap_or_default().display();
+    let narrower = if base.width.is_some() { ", and of those the parts that carry most" } else { "" };
     format!(
-        "---\nlicense: {}\nlanguage: en\nlibrary_name: transformers\npipeline_tag: text-generation\ntags: [lore, distilled]\n---\n\n# {}\n\n{:.1} million parameters, distilled with Lore from {teacher}: its first {} and last {} blocks,\nthen {} steps of {} tokens of forward KL on general English.\n",
+        "---\nlicense: {}\nlanguage: en\nlibrary_name: transformers\npipeline_tag: text-generation\ntags: [lore, distilled]\n---\n\n# {}\n\n{:.1} million parameters, distilled with Lore from {teacher}: its first {} and last {} blocks{narrower},\nthen {} steps of {} tokens of forward KL on general English.\n",
         license.map_or_else(|| "other".to_owned(), str::to_lowercase),
         base.name,
         parameters as f64 / 1e6,

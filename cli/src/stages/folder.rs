@@ -44,29 +44,50 @@ impl RunFolder {
     /// Creates the folder and keeps other runs out of it until the result is dropped, also by death.
     pub fn lock(&self) -> Result<File> {
         fs::create_dir_all(self.stages()).map_err(Error::io(self.stages()))?;
-        let path = self.root.join("lock");
-        let mut options = File::options();
-        let mut file =
-            options.read(true).write(true).create(true).truncate(false).open(&path).map_err(Error::io(&path))?;
-        match file.try_lock() {
-            Ok(()) => {}
+        let mut file = open_lock(&self.root.join("lock"))?;
+        let taken = file.try_lock();
+        self.taken(&mut file, taken, &self.root)?;
+        file.set_len(0).map_err(Error::io(&self.root))?;
+        writeln!(file, "{}", std::process::id()).map_err(Error::io(&self.root))?;
+        Ok(file)
+    }
+
+    /// Creates the folder and keeps runs of all stages out of it, and others out of one stage, until the result is
+    /// dropped.
+    pub fn lock_stage(&self, stage: &str) -> Result<[File; 2]> {
+        fs::create_dir_all(self.stages()).map_err(Error::io(self.stages()))?;
+        let mut whole = open_lock(&self.root.join("lock"))?;
+        let taken = whole.try_lock_shared();
+        self.taken(&mut whole, taken, &self.root)?;
+        let locks = self.root.join("locks");
+        fs::create_dir_all(&locks).map_err(Error::io(&locks))?;
+        let path = locks.join(stage.replace(':', "-"));
+        let mut one = open_lock(&path)?;
+        let taken = one.try_lock();
+        self.taken(&mut one, taken, &path)?;
+        one.set_len(0).map_err(Error::io(&path))?;
+        writeln!(one, "{}", std::process::id()).map_err(Error::io(&path))?;
+        Ok([whole, one])
+    }
+
+    /// Says who has a lock that could not be taken.
+    fn taken(&self, file: &mut File, outcome: Result<(), TryLockError>, what: &Path) -> Result<()> {
+        match outcome {
+            Ok(()) => Ok(()),
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 // Only for the message: without it the lock is still held.
                 let _ = file.read_to_string(&mut holder);
                 let holder = if holder.is_empty() { "?" } else { holder.trim() };
-                return Err(Error::Failed(format!(
+                Err(Error::Failed(format!(
                     "{} is in use by another `lore run` (process {holder}). Wait for it, or give --runs-dir another folder",
-                    self.root.display()
-                )));
+                    what.display()
+                )))
             }
             // Some network file systems have no locks.
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(Error::io(path)(error)),
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(()),
+            Err(TryLockError::Error(error)) => Err(Error::io(what)(error)),
         }
-        file.set_len(0).map_err(Error::io(&path))?;
-        writeln!(file, "{}", std::process::id()).map_err(Error::io(&path))?;
-        Ok(file)
     }
 
     /// Makes a stage unfinished, whatever its key, and drops what interrupted runs of it left.
@@ -141,6 +162,11 @@ impl RunFolder {
         }
         Ok(())
     }
+}
+
+fn open_lock(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).open(path).map_err(Error::io(path))
 }
 
 /// `module-geography-0123456789ab`.

@@ -128,6 +128,39 @@ impl Runner<'_> {
         Ok(summary)
     }
 
+    /// Brings the stage `wanted` to its end, whose inputs are finished; others may do the same with other stages at the same
+    /// time.
+    ///
+    /// # Errors
+    /// Inputs that are not finished, named; the stage's failure.
+    pub fn only(&self, stages: &[Box<dyn Stage>], wanted: &str) -> Result<Finished> {
+        let _locks = self.folder.lock_stage(wanted)?;
+        let (mut identities, mut finished) = (BTreeMap::new(), BTreeMap::new());
+        for (index, stage) in stages.iter().enumerate() {
+            let (name, resolved) = (stage.name(), resolve(stage.as_ref(), &identities, self.folder));
+            identities.insert(name.to_owned(), resolved.identity);
+            let done = match resolved.state {
+                State::Finished(done) => *done,
+                _ if name == wanted => {
+                    let missing: Vec<_> = stage.inputs().into_iter().filter(|i| !finished.contains_key(i)).collect();
+                    let key = resolved.key.filter(|_| missing.is_empty()).ok_or_else(|| {
+                        Error::Failed(format!("stage `{wanted}` needs what is not finished: {}", missing.join(", ")))
+                    })?;
+                    self.session.progress.note(&format!("[{}/{}] {name}", index + 1, stages.len()));
+                    self.run_one(stage.as_ref(), &key, &finished)
+                        .map_err(|error| Error::Stage { stage: name.into(), source: Box::new(error) })?
+                }
+                _ => continue,
+            };
+            if name == wanted {
+                self.folder.publish(&done.folder, &stage.publications())?;
+                return Ok(done);
+            }
+            finished.insert(name.to_owned(), done);
+        }
+        Err(Error::Failed(format!("no stage is called `{wanted}`")))
+    }
+
     fn run_one(&self, stage: &dyn Stage, key: &str, finished: &BTreeMap<String, Finished>) -> Result<Finished> {
         let name = stage.name();
         let folder = self.folder.partial(name, key);

@@ -7,10 +7,9 @@ use lore_model::weights::check::check_finite;
 use serde_json::{Value, json};
 
 use super::{Outcome, Stage, StageContext};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::estimate::{self, Estimate, Facts};
-use crate::recipe::Teacher;
-use crate::session::Session;
+use crate::recipe::{Shape, Teacher};
 
 /// Opens the fetched teacher once, so that a bad file fails early.
 pub struct TeacherStage {
@@ -34,7 +33,11 @@ impl Stage for TeacherStage {
     }
 
     fn config(&self) -> Value {
-        json!({ "license": self.config.license })
+        let mut config = json!({ "license": self.config.license });
+        if let Some(shape) = &self.config.shape {
+            config["shape"] = json!(shape);
+        }
+        config
     }
 
     fn estimate(&self, facts: &Facts) -> Estimate {
@@ -43,7 +46,7 @@ impl Stage for TeacherStage {
 
     fn run(&self, context: &StageContext<'_>) -> Result<Outcome> {
         let path = context.input("fetch:teacher")?.external()?;
-        let facts = inspect_teacher(path, context.folder, context.session)?;
+        let facts = inspect_teacher(path, self.config.shape.as_ref())?;
         Ok(Outcome {
             summary: format!("{}", path.file_name().unwrap_or_default().display()),
             facts,
@@ -53,10 +56,18 @@ impl Stage for TeacherStage {
     }
 }
 
-/// Opens the model at `path`, checks every tensor, and writes what later stages want ready into `folder`.
-/// Returns the facts the report shows: parameters, blocks, width, vocabulary, bytes, fingerprint.
-fn inspect_teacher(path: &Path, _folder: &Path, _session: &Session) -> Result<Value> {
+/// Opens the model at `path` and checks its sizes and every tensor. Returns the facts the report shows: parameters,
+/// blocks, vocabulary, bytes.
+fn inspect_teacher(path: &Path, shape: Option<&Shape>) -> Result<Value> {
     let files = ModelFiles::open(path)?;
+    let differences = shape.map(|shape| shape.differences(&files.config)).unwrap_or_default();
+    if !differences.is_empty() {
+        let differences = differences.join(", ");
+        return Err(Error::Usage(format!(
+            "{}: not the model that `[teacher.shape]` describes: {differences}. Correct the recipe, or its source",
+            path.display()
+        )));
+    }
     check_finite(&files.config, &*files.weights)?;
     let disk: u64 =
         lore_datasets::fetch::files_of(path)?.iter().filter_map(|f| std::fs::metadata(f).ok()).map(|m| m.len()).sum();

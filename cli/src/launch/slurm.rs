@@ -1,0 +1,264 @@
+//! Slurm: each [`Job`] is a batch script that brings its stages to their end with `lore run --only`.
+//!
+//! The run's folder must be visible on every node. Nothing but that folder says what is finished: whatever a job left
+//! unfinished is submitted again, and goes on from its last checkpoint.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use lore_datasets::progress::Unit;
+
+use super::{Job, jobs};
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::stages::{RunFolder, Stage};
+
+/// Between two looks at the queue.
+const POLL: Duration = Duration::from_secs(3);
+
+/// How often what was left unfinished is submitted again.
+const ATTEMPTS: usize = 4;
+
+/// How a run is put into the queue.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct SlurmOptions {
+    /// With --launcher slurm: partition to submit to
+    #[arg(long, value_name = "NAME", requires = "launcher")]
+    partition: Option<String>,
+    /// With --launcher slurm: generic resources of every job, such as gpu:1
+    #[arg(long, value_name = "LIST", requires = "launcher")]
+    gres: Option<String>,
+    /// With --launcher slurm: time limit of every job; a job is checkpointed and queued again shortly before it ends
+    #[arg(long, value_name = "TIME", requires = "launcher")]
+    time: Option<String>,
+    /// With --launcher slurm: one more option of sbatch, such as --account=me; may be repeated
+    #[arg(long, value_name = "OPTION", requires = "launcher", allow_hyphen_values = true)]
+    sbatch: Vec<String>,
+}
+
+/// What every script of a run says.
+pub struct Launch<'a> {
+    /// The recipe's file.
+    pub recipe: &'a Path,
+    /// The folder of the run's folders.
+    pub runs: &'a Path,
+    /// The run's folder.
+    pub folder: &'a RunFolder,
+    /// Partition, resources, time.
+    pub options: &'a SlurmOptions,
+    /// Threads, device, cache.
+    pub session: &'a Session,
+}
+
+impl Launch<'_> {
+    /// The batch scripts of `stages`, in order; each job waits for the one before it.
+    ///
+    /// # Errors
+    /// A folder or program that cannot be named absolutely.
+    pub fn scripts(&self, stages: &[Box<dyn Stage>]) -> Result<Vec<(Job, String)>> {
+        jobs(stages).into_iter().map(|job| Ok((job.clone(), self.script(&job)?))).collect()
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.folder.root().join("slurm")
+    }
+
+    fn script(&self, job: &Job) -> Result<String> {
+        let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io(path));
+        let program = std::env::current_exe().map_err(Error::while_doing("finding this program"))?;
+        let here = std::env::current_dir().map_err(Error::while_doing("finding this folder"))?;
+        let logs = absolute(&self.logs())?;
+        let threads = self.session.threads;
+        let name = self.folder.root().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let pattern = if job.array { "%A_%a" } else { "%j" };
+        let mut script = String::from("#!/bin/bash\n");
+        let mut option = |text: String| writeln!(script, "#SBATCH {text}").expect("strings take everything");
+        option(format!("--job-name=lore-{name}-{}", job.name));
+        option(format!("--output={}/{}-{pattern}.log", logs.display(), job.name));
+        option("--open-mode=append".into());
+        option("--requeue".into());
+        option("--kill-on-invalid-dep=yes".into());
+        option("--signal=B:USR1@60".into());
+        option("--ntasks=1".into());
+        option(format!("--cpus-per-task={threads}"));
+        if job.array {
+            option(format!("--array=0-{}", job.stages.len() - 1));
+        }
+        for (key, value) in
+            [("partition", &self.options.partition), ("gres", &self.options.gres), ("time", &self.options.time)]
+        {
+            if let Some(value) = value {
+                option(format!("--{key}={value}"));
+            }
+        }
+        self.options.sbatch.iter().for_each(|more| option(more.clone()));
+        let stages: Vec<String> = job.stages.iter().map(|stage| quoted(stage)).collect();
+        let cache = absolute(self.session.fetcher.cache_dir())?;
+        let mut command = vec![quoted(&program.to_string_lossy()), "run".into()];
+        command.push(quoted(&absolute(self.recipe)?.to_string_lossy()));
+        command.extend(["--runs-dir".into(), quoted(&absolute(self.runs)?.to_string_lossy())]);
+        command.extend(["--threads".into(), threads.to_string(), "--device".into(), self.session.device.to_string()]);
+        command.extend(["--cache-dir".into(), quoted(&cache.to_string_lossy())]);
+        if self.session.offline {
+            command.push("--offline".into());
+        }
+        let chosen = if job.array { "\"${stages[$SLURM_ARRAY_TASK_ID]}\"" } else { "\"${stages[@]}\"" };
+        let (here, stages, command) = (quoted(&here.to_string_lossy()), stages.join(" "), command.join(" "));
+        write!(
+            script,
+            r#"
+cd {here} || exit 1
+stages=({stages})
+me=$SLURM_JOB_ID
+[ -n "$SLURM_ARRAY_JOB_ID" ] && me=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
+# Shortly before the time limit: what is done is on disk, and the rest is for another turn.
+again() {{ kill "$pid" 2>/dev/null; wait "$pid"; scontrol requeue "$me"; exit 0; }}
+trap again USR1
+for stage in {chosen}; do
+  {command} --only "$stage" &
+  pid=$!
+  wait "$pid" || exit 1
+done
+"#
+        )
+        .expect("strings take everything");
+        Ok(script)
+    }
+
+    /// Submits what `unfinished` says is still to do, waits, and again until nothing is left.
+    ///
+    /// # Errors
+    /// A cluster that takes no jobs; stages that stay unfinished.
+    pub fn run(&self, unfinished: &dyn Fn() -> Vec<Box<dyn Stage>>) -> Result<()> {
+        let logs = self.logs();
+        fs::create_dir_all(&logs).map_err(Error::io(&logs))?;
+        let submitted = logs.join("submitted");
+        // Jobs of an earlier invocation that was interrupted are still somebody's work.
+        let earlier = match fs::read_to_string(&submitted) {
+            Ok(text) => text.split_whitespace().map(str::to_owned).collect(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(Error::io(&submitted)(error)),
+        };
+        self.wait(&earlier, unfinished)?;
+        let mut before = None;
+        for _ in 0..ATTEMPTS {
+            let stages = unfinished();
+            if stages.is_empty() {
+                return Ok(());
+            }
+            if before == Some(stages.len()) {
+                self.session.progress.note("nothing was finished by the last jobs; submitting them once more");
+            }
+            before = Some(stages.len());
+            let ids = self.submit(&stages)?;
+            fs::write(&submitted, ids.join(" ")).map_err(Error::io(&submitted))?;
+            self.wait(&ids, unfinished)?;
+        }
+        let left: Vec<String> = unfinished().iter().map(|stage| stage.name().to_owned()).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Failed(format!(
+            "after {ATTEMPTS} attempts these stages are not finished: {}. What their jobs said is in {}; what was finished is kept, \
+             and the same command goes on from there",
+            left.join(", "),
+            logs.display()
+        )))
+    }
+
+    fn submit(&self, stages: &[Box<dyn Stage>]) -> Result<Vec<String>> {
+        let mut ids: Vec<String> = Vec::new();
+        for (job, script) in self.scripts(stages)? {
+            let path = self.logs().join(format!("{}.sh", job.name));
+            fs::write(&path, script).map_err(Error::io(&path))?;
+            let mut command = Command::new("sbatch");
+            command.arg("--parsable");
+            if let Some(last) = ids.last() {
+                command.arg(format!("--dependency=afterok:{last}"));
+            }
+            let output = command.arg(&path).output().map_err(absent)?;
+            if !output.status.success() {
+                // A chain without its end is of no use.
+                let _ = Command::new("scancel").args(&ids).status();
+                let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                return Err(Error::Failed(format!("sbatch {} was refused: {said}", path.display())));
+            }
+            // `--parsable` prints the number, on federated clusters followed by `;cluster`.
+            let id = String::from_utf8_lossy(&output.stdout).trim().split(';').next().unwrap_or_default().to_owned();
+            self.session.progress.note(&format!("job {id}: {} ({})", job.name, job.stages.join(", ")));
+            ids.push(id);
+        }
+        Ok(ids)
+    }
+
+    /// Waits until none of the jobs is in the queue.
+    fn wait(&self, ids: &[String], unfinished: &dyn Fn() -> Vec<Box<dyn Stage>>) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut left = unfinished().len();
+        let mut task = self.session.progress.task("stages", Some(left as u64), Unit::Items);
+        loop {
+            let queued = queue(ids)?;
+            let now = unfinished().len();
+            task.advance(left.saturating_sub(now) as u64);
+            left = now;
+            match &queued {
+                Some(states) if states.is_empty() => break,
+                Some(states) => task.message(&states.iter().cloned().collect::<Vec<_>>().join(", ")),
+                None => task.message("the controller does not answer"),
+            }
+            std::thread::sleep(POLL);
+        }
+        task.finish(&format!("{left} left"));
+        Ok(())
+    }
+}
+
+/// What the jobs that are still in the queue are doing, or nothing if the controller does not answer.
+fn queue(ids: &[String]) -> Result<Option<BTreeSet<String>>> {
+    let output = Command::new("squeue")
+        .args(["--noheader", "--format=%j %T", "--jobs", &ids.join(",")])
+        .output()
+        .map_err(absent)?;
+    if output.status.success() {
+        return Ok(Some(String::from_utf8_lossy(&output.stdout).lines().map(|line| line.trim().to_owned()).collect()));
+    }
+    // It has forgotten jobs that ended some minutes ago.
+    let gone = String::from_utf8_lossy(&output.stderr).contains("Invalid job id");
+    Ok(gone.then(BTreeSet::new))
+}
+
+fn absent(error: std::io::Error) -> Error {
+    if error.kind() == ErrorKind::NotFound {
+        return Error::Failed(
+            "this machine has no Slurm (sbatch, squeue). Run it on a cluster's login node, see what would be submitted with --print, \
+             or try scripts/slurm-local"
+                .into(),
+        );
+    }
+    Error::while_doing("asking Slurm")(error)
+}
+
+/// For a shell, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_shell_reads_back_what_was_quoted() {
+        for text in ["plain", "with space", "it's", "$HOME `ls` \"x\"", "a\nb", "''"] {
+            let output = std::process::Command::new("sh").arg("-c").arg(format!("printf %s {}", quoted(text))).output();
+            assert_eq!(output.map(|o| o.stdout).unwrap_or_default(), text.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `lore run --launcher slurm` against programs that stand for Slurm's: what is submitted, what happens when jobs are lost,
+//! and that the result is that of a run here. scripts/slurm-check does the same with a real Slurm.
+
+#![allow(clippy::unwrap_used)]
+#![cfg(unix)]
+
+mod workbench;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use workbench::tiny_recipe::tiny_run;
+use workbench::{Answer, Workbench};
+
+/// Runs each script as it is submitted, the elements of an array side by side, unless `lose` names its job: that one is lost
+/// the first time. What it was given is in `calls`.
+const SBATCH: &str = r##"#!/bin/bash
+for script; do :; done
+echo "$(basename "$script") ${@:1:$#-1}" >> "$FAKE/calls"
+number=$(($(wc -l < "$FAKE/calls") + 100))
+if [ "$(cat "$FAKE/lose" 2>/dev/null)" = "$(basename "$script" .sh)" ]; then rm "$FAKE/lose"; echo $number; exit; fi
+export SLURM_JOB_ID=$number
+last=$(sed -n 's/^#SBATCH --array=0-//p' "$script")
+if [ -n "$last" ]; then
+  export SLURM_ARRAY_JOB_ID=$number
+  for SLURM_ARRAY_TASK_ID in $(seq 0 "$last"); do
+    export SLURM_ARRAY_TASK_ID
+    bash "$script" >> "$FAKE/log" 2>&1 &
+  done
+  wait
+else
+  bash "$script" >> "$FAKE/log" 2>&1
+fi
+echo $number
+"##;
+
+fn with_slurm(bench: &Workbench, arguments: &[&str]) -> Command {
+    for (name, text) in [("sbatch", SBATCH), ("squeue", "#!/bin/sh\nexit 0\n"), ("scancel", "#!/bin/sh\nexit 0\n")] {
+        let path = bench.write(&format!("bin/{name}"), text);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = bench.command(arguments);
+    let path = std::env::var("PATH").unwrap();
+    command.env("PATH", format!("{}:{path}", bench.path("bin").display())).env("FAKE", bench.path("."));
+    command
+}
+
+fn calls(bench: &Workbench) -> Vec<String> {
+    let text = String::from_utf8(bench.read("calls")).unwrap();
+    text.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_run_through_slurm_is_the_run_here_and_lost_jobs_are_submitted_again() {
+    let bench = tiny_run();
+    bench.succeeds(&["run", "recipe.toml", "--runs-dir", "here", "--threads", "1"]);
+    bench.write("lose", "modules");
+    let launch = ["run", "recipe.toml", "--runs-dir", "there", "--threads", "1", "--launcher", "slurm"];
+    let answer = Answer::of(with_slurm(&bench, &launch).output().unwrap());
+    let log = String::from_utf8_lossy(&bench.read("log")).into_owned();
+    assert_eq!(answer.code, 0, "{}\n{log}", answer.stderr);
+    let first = ["prepare.sh", "general.sh", "base.sh", "modules.sh", "evaluate.sh", "report.sh"];
+    assert_eq!(calls(&bench), [&first[..], &first[3..]].concat(), "{log}");
+    assert!(log.contains("needs what is not finished: module:rivers, module:hills"), "{log}");
+    for file in [
+        "base/model.safetensors",
+        "modules/rivers/adapter_model.safetensors",
+        "modules/hills/adapter_model.safetensors",
+    ] {
+        assert_eq!(bench.read(&format!("here/tiny/{file}")), bench.read(&format!("there/tiny/{file}")), "{file}");
+    }
+    assert!(answer.stdout.contains("Report: there/tiny/report.html"), "{}", answer.stdout);
+
+    // Everything is finished: nothing is submitted.
+    let again = Answer::of(with_slurm(&bench, &launch).output().unwrap());
+    assert_eq!((again.code, calls(&bench).len()), (0, 9), "{}", again.stderr);
+}
+
+#[test]
+fn jobs_can_be_looked_at_and_a_machine_without_slurm_says_so() {
+    let bench = tiny_run();
+    let print = [
+        "run",
+        "recipe.toml",
+        "--launcher",
+        "slurm",
+        "--partition",
+        "short",
+        "--gres",
+        "gpu:1",
+        "--sbatch=--account=me",
+        "--print",
+    ];
+    let printed = bench.succeeds(&print).stdout;
+    for line in [
+        "#SBATCH --array=0-1",
+        "#SBATCH --partition=short",
+        "#SBATCH --gres=gpu:1",
+        "#SBATCH --account=me",
+        "stages=('module:rivers' 'module:hills')",
+        "#SBATCH --requeue",
+    ] {
+        assert!(printed.contains(line), "`{line}` is not in {printed}");
+    }
+    assert!(!bench.path("runs").exists());
+    let mut absent = bench.command(&["run", "recipe.toml", "--launcher", "slurm"]);
+    absent.env("PATH", bench.path("nothing"));
+    Answer::of(absent.output().unwrap()).is_clear_failure(1, &["has no Slurm", "--print", "scripts/slurm-local"]);
+}
+
+#[test]
+fn one_stage_alone_needs_its_inputs() {
+    let bench = tiny_run();
+    bench.fails(
+        1,
+        &["run", "recipe.toml", "--only", "base"],
+        &["stage `base` needs what is not finished: teacher, general"],
+    );
+    bench.fails(2, &["run", "recipe.toml", "--only", "bases"], &["no stage has this name"]);
+    for stage in ["fetch:teacher", "teacher", "general"] {
+        let answer = bench.succeeds(&["run", "recipe.toml", "--only", stage]);
+        assert!(answer.stdout.starts_with(&format!("{stage}: ")), "{}", answer.stdout);
+    }
+    // Finished: it is said, and nothing is run.
+    let again = bench.succeeds(&["run", "recipe.toml", "--only", "general"]);
+    assert!(again.stages().is_empty(), "{}", again.stderr);
+}
