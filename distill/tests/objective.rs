@@ -161,7 +161,7 @@ fn a_share_of_labels_is_mixed_in() {
     assert!(divergence > 0.0);
 }
 
-fn with_parameters(decoder: &lore_model::Decoder) -> lore_train::Parameters {
+fn with_parameters(decoder: &Decoder) -> lore_train::Parameters {
     lore_train::Parameters::new(decoder.parameters())
 }
 

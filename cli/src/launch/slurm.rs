@@ -100,8 +100,9 @@ impl Launch<'_> {
         let stages: Vec<String> = job.stages.iter().map(|stage| quoted(stage)).collect();
         let cache = absolute(self.session.fetcher.cache_dir())?;
         let mut command = vec![quoted(&program.to_string_lossy()), "run".into()];
-        command.push(quoted(&absolute(self.recipe)?.to_string_lossy()));
-        command.extend(["--runs-dir".into(), quoted(&absolute(self.runs)?.to_string_lossy())]);
+        // As they were given: sources are named relative to the recipe, and what a stage is made of includes their names.
+        command.push(quoted(&self.recipe.to_string_lossy()));
+        command.extend(["--runs-dir".into(), quoted(&self.runs.to_string_lossy())]);
         command.extend(["--threads".into(), threads.to_string(), "--device".into(), self.session.device.to_string()]);
         command.extend(["--cache-dir".into(), quoted(&cache.to_string_lossy())]);
         if self.session.offline {

@@ -83,6 +83,10 @@ impl Stage for TargetsStage {
         })
     }
 
+    fn schema(&self) -> u32 {
+        2
+    }
+
     fn resumable(&self) -> bool {
         true
     }

@@ -186,11 +186,13 @@ fn record(scores: &[f32], binding: &Binding, step: u64, row: usize) -> Vec<u8> {
     {
         last.1 += left as u8;
     }
-    let mut bytes = vec![drawn.len() as u8];
+    // Most are drawn once, which needs no count.
+    let (repeated, once): (Vec<_>, Vec<_>) = drawn.into_iter().partition(|(_, count)| *count > 1);
+    let mut bytes = vec![(repeated.len() + once.len()) as u8, repeated.len() as u8];
     bytes.extend(f16::from_f64(entropy).to_le_bytes());
-    for (id, count) in drawn {
+    for (id, _) in repeated.iter().chain(&once) {
         bytes.extend(&id.to_le_bytes()[..binding.id_bytes()]);
-        bytes.push(count);
     }
+    bytes.extend(repeated.iter().map(|(_, count)| count));
     bytes
 }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::Path;
 
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 pub(super) const SEGMENTS: &str = "targets.bin";
 pub(super) const INDEX: &str = "targets.jsonl";
 

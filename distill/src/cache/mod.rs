@@ -5,8 +5,9 @@
 //! line a step. A line is written when its segment is on disk, so that an interrupted capture goes on after the last.
 //!
 //! A segment has a record for every row of the step's batch: the number of distinct tokens drawn (one byte), the
-//! entropy of the whole distribution in nats (`f16`), then each token's id (two bytes, or four where the vocabulary is
-//! larger than 65,536) and how many times it was drawn (one byte), all little-endian.
+//! number of those that were drawn more than once (one byte), the entropy of the whole distribution in nats (`f16`), then
+//! the ids of all (two bytes each, or four where the vocabulary is larger than 65,536), those drawn more than once first,
+//! and how many times each of those was drawn (one byte each), all little-endian.
 
 mod capture;
 mod error;

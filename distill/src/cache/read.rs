@@ -68,28 +68,31 @@ impl TargetCache {
     }
 
     fn decode(&self, segment: &[u8], rows: usize) -> Option<SparseTargets> {
-        let width = self.binding.id_bytes() + 1;
+        let width = self.binding.id_bytes();
         let mut targets = SparseTargets { offsets: vec![0], ..SparseTargets::default() };
         let mut rest = segment;
         for _ in 0..rows {
-            let (head, tail) = rest.split_at_checked(3)?;
+            let (head, tail) = rest.split_at_checked(4)?;
             let (drawn, tail) = tail.split_at_checked(usize::from(head[0]) * width)?;
+            let (counts, tail) = tail.split_at_checked(usize::from(head[1]))?;
+            if head[1] > head[0] {
+                return None;
+            }
             rest = tail;
             let mut total = 0;
-            for token in drawn.chunks_exact(width) {
-                let (id, count) = token.split_at(width - 1);
-                let id = id.iter().rev().fold(0u32, |id, &byte| id << 8 | u32::from(byte));
+            for (token, count) in drawn.chunks_exact(width).zip(counts.iter().chain(std::iter::repeat(&1))) {
+                let id = token.iter().rev().fold(0u32, |id, &byte| id << 8 | u32::from(byte));
                 if id as usize >= self.binding.vocabulary {
                     return None;
                 }
-                total += usize::from(count[0]);
+                total += usize::from(*count);
                 targets.ids.push(id);
-                targets.probabilities.push(f32::from(count[0]) / self.binding.samples as f32);
+                targets.probabilities.push(f32::from(*count) / self.binding.samples as f32);
             }
             if total != self.binding.samples {
                 return None;
             }
-            targets.entropies.push(f16::from_le_bytes([head[1], head[2]]).to_f32());
+            targets.entropies.push(f16::from_le_bytes([head[2], head[3]]).to_f32());
             targets.offsets.push(targets.ids.len());
         }
         rest.is_empty().then_some(targets)
