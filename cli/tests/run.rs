@@ -320,7 +320,11 @@ fn a_captured_teacher_a_control_and_measured_blocks() {
     );
     bench.succeeds(&["run", "recipe.toml", "--until", "base", "--force", "targets"]);
     assert_eq!(bench.read("runs/tiny/base/model.safetensors"), base);
-    bench.fails(2, &["run", "recipe.toml", "--until", "bas"], &["--until bas", "fetch:teacher", "base"]);
+    bench.fails(
+        2,
+        &["run", "recipe.toml", "--until", "bas"],
+        &["`bas`: no stage has this name", "fetch:teacher", "base"],
+    );
 
     bench.write(
         "recipe.toml",
