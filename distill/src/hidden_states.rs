@@ -17,6 +17,9 @@ pub(crate) struct HiddenStates {
     projections: Parameters,
 }
 
+/// Residual streams after some blocks, and the final hidden states.
+type States = (Vec<Tensor<2>>, Tensor<2>);
+
 /// Names a projection among the parameters; no tensor of a model is called so.
 fn name(block: usize) -> String {
     format!("hidden_states.{block}.projection")
@@ -49,22 +52,12 @@ impl HiddenStates {
     }
 
     /// The teacher's states that are compared, in the order of the pairs, and its final hidden states.
-    pub(crate) fn of_teacher(
-        &self,
-        teacher: &Decoder,
-        tokens: Arc<Vec<u32>>,
-        micro: &Micro,
-    ) -> (Vec<Tensor<2>>, Tensor<2>) {
+    pub(crate) fn of_teacher(&self, teacher: &Decoder, tokens: Arc<Vec<u32>>, micro: &Micro) -> States {
         states(teacher, tokens, micro, self.pairs.iter().map(|pair| pair.1).collect())
     }
 
     /// The student's.
-    pub(crate) fn of_student(
-        &self,
-        student: &Decoder,
-        tokens: Arc<Vec<u32>>,
-        micro: &Micro,
-    ) -> (Vec<Tensor<2>>, Tensor<2>) {
+    pub(crate) fn of_student(&self, student: &Decoder, tokens: Arc<Vec<u32>>, micro: &Micro) -> States {
         states(student, tokens, micro, self.pairs.iter().map(|pair| pair.0).collect())
     }
 
@@ -98,7 +91,7 @@ impl HiddenStates {
     }
 }
 
-fn states(decoder: &Decoder, tokens: Arc<Vec<u32>>, micro: &Micro, blocks: Vec<usize>) -> (Vec<Tensor<2>>, Tensor<2>) {
+fn states(decoder: &Decoder, tokens: Arc<Vec<u32>>, micro: &Micro, blocks: Vec<usize>) -> States {
     let mut found = vec![None; blocks.len()];
     let hidden = decoder.hidden_after(tokens, micro.sequences.clone(), &mut |layer, state| {
         for (slot, _) in found.iter_mut().zip(&blocks).filter(|(_, block)| **block == layer) {

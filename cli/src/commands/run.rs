@@ -20,7 +20,7 @@ use crate::stages::{RunFolder, Runner, Stage, State, resolve};
 #[command(after_help = "Examples:
   lore run recipes/quickstart.toml
   lore run recipes/quickstart.toml --plan
-  lore run recipes/distill-1.7b-gpu.toml --plan --devices 8xh100 --hourly-price 2.50
+  lore run recipes/distill-1.7b-gpu.toml --plan --devices h100 --hourly-price 2.50
   lore run recipes/quickstart.toml --force module:geography
   lore run recipes/quickstart.toml --until base
   lore run recipes/quickstart.toml --launcher slurm --partition short --print")]

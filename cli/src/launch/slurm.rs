@@ -33,7 +33,7 @@ pub struct SlurmOptions {
     /// With --launcher slurm: generic resources of every job, such as gpu:1
     #[arg(long, value_name = "LIST", requires = "launcher")]
     gres: Option<String>,
-    /// With --launcher slurm: time limit of every job; a job is checkpointed and queued again shortly before it ends
+    /// With --launcher slurm: time limit of every job; shortly before it a job is queued again, to go on from its last checkpoint
     #[arg(long, value_name = "TIME", requires = "launcher")]
     time: Option<String>,
     /// With --launcher slurm: one more option of sbatch, such as --account=me; may be repeated
@@ -117,7 +117,7 @@ cd {here} || exit 1
 stages=({stages})
 me=$SLURM_JOB_ID
 [ -n "$SLURM_ARRAY_JOB_ID" ] && me=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
-# Shortly before the time limit: what is done is on disk, and the rest is for another turn.
+# Shortly before the time limit: another turn goes on from the last checkpoint.
 again() {{ kill "$pid" 2>/dev/null; wait "$pid"; scontrol requeue "$me"; exit 0; }}
 trap again USR1
 for stage in {chosen}; do

@@ -113,8 +113,8 @@ impl Plan {
             let Some(memory) = stage.estimate.memory.filter(|&memory| memory > devices.memory()) else { continue };
             writeln!(
                 out,
-                "{} does not fit: {} of {}. What makes it smaller: `recompute = true`, a larger `accumulate`, \
-                 `distil = {{ teacher = \"cached\", stream_tokens = 65536 }}`",
+                "{} does not fit: {} of {}. Smaller, where the recipe has it not yet: `recompute = true`, a larger `accumulate`, \
+                 `distil = {{ teacher = \"cached\" }}` with `stream_tokens`, fewer blocks or a `width`",
                 stage.name,
                 quantity::bytes(memory),
                 quantity::bytes(devices.memory())
@@ -124,9 +124,8 @@ impl Plan {
             let hours = self.seconds() as f64 / 3600.0;
             writeln!(
                 out,
-                "cost: {:.2} for {} devices in {hours:.1} hours at {price} an hour each",
+                "cost: {:.2} for {devices} in {hours:.1} hours at {price} an hour each, idle ones included",
                 price * hours * devices.count as f64,
-                devices.count
             )?;
         }
         Ok(())
