@@ -16,6 +16,16 @@ pub fn reset_peak() {
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
+/// Gives the system what the allocator keeps of freed memory, on every thread that computes, so that a stage does not
+/// stand on what the one before it held.
+pub fn give_back() {
+    // SAFETY: releases only pages that no allocation uses, of the heap of the thread that calls it.
+    #[allow(unsafe_code)]
+    let collect = || unsafe { libmimalloc_sys::mi_collect(true) };
+    rayon::broadcast(|_| collect());
+    collect();
+}
+
 /// The machine, for the report.
 pub fn machine(device: &str) -> Machine {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

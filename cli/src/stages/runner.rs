@@ -9,7 +9,7 @@ use serde_json::json;
 use super::manifest::{Manifest, Output, outputs_of};
 use super::{Finished, Outcome, RunFolder, Stage, StageContext, sha256_of};
 use crate::error::{Error, Result};
-use crate::memory::{peak_resident, reset_peak};
+use crate::memory::{give_back, peak_resident, reset_peak};
 use crate::quantity;
 use crate::session::Session;
 
@@ -175,6 +175,7 @@ impl Runner<'_> {
             .map(|(input, finished)| (input.clone(), finished.clone()))
             .collect();
         let start = Instant::now();
+        give_back();
         reset_peak();
         let context = StageContext { folder: &folder, inputs: &inputs, session: self.session };
         let Outcome { summary, facts, identity, external } = stage.run(&context)?;

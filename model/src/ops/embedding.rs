@@ -28,6 +28,8 @@ impl Embedding {
 }
 
 impl Function<1> for Embedding {
+    const MOSTLY_ZERO: bool = true;
+
     fn forward(&self, [table]: [Tensor<2>; 1], wanted: [bool; 1]) -> (Tensor<2>, Vec<Tensor<2>>) {
         let [_, width] = table.dims();
         let out = match HostMatrix::of(&table) {
