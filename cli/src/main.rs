@@ -43,6 +43,7 @@ struct Arguments {
 enum Command {
     Run(commands::run::RunArguments),
     Fetch(commands::fetch::FetchArguments),
+    Finetune(commands::finetune::FinetuneArguments),
     Generate(commands::generate::GenerateArguments),
     Score(commands::score::ScoreArguments),
     Compose(commands::compose::ComposeArguments),
@@ -92,6 +93,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::Run(arguments) => commands::run::run(arguments, &session),
         Command::Fetch(arguments) => commands::fetch::fetch(arguments, &session),
+        Command::Finetune(arguments) => commands::finetune::finetune(arguments, &session),
         Command::Pack(arguments) => commands::pack::pack(arguments, &session),
         Command::Bench(arguments) => commands::bench::bench(arguments, &session),
         Command::Generate(arguments) => commands::generate::run(arguments, &session),

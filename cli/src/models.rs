@@ -7,6 +7,7 @@ use lore_model::Decoder;
 use lore_model::config::ModelConfig;
 use lore_model::files::ModelFiles;
 use lore_model::fingerprint::Fingerprint;
+use lore_model::quantised::Blocks;
 use lore_modules::{Adapter, LoadedModule, activate, peft};
 
 use crate::error::{Error, Result};
@@ -27,8 +28,19 @@ pub struct LoadedModel {
 /// # Errors
 /// Whatever is wrong with its files.
 pub fn load_model(path: &Path, device: &Device) -> Result<LoadedModel> {
+    load_model_in(path, device, None)
+}
+
+/// Loads a Hugging Face folder or a GGUF file, with the matrices of its projections in blocks if that is asked for.
+///
+/// # Errors
+/// Whatever is wrong with its files.
+pub fn load_model_in(path: &Path, device: &Device, blocks: Option<Blocks>) -> Result<LoadedModel> {
     let files = ModelFiles::open(path)?;
-    let decoder = Decoder::load(&files.config, &*files.weights, device)?;
+    let decoder = match blocks {
+        None => Decoder::load(&files.config, &*files.weights, device)?,
+        Some(kind) => Decoder::load_quantised(&files.config, &*files.weights, device, kind)?,
+    };
     let start = files.document_start();
     Ok(LoadedModel { files, decoder, start })
 }

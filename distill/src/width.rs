@@ -8,6 +8,7 @@ use lore_model::block::{Block, Place};
 use lore_model::config::ModelConfig;
 use lore_model::ops::host::{matrix, values};
 use lore_model::ops::sequences::Sequences;
+use lore_model::projection::Weight;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
@@ -156,7 +157,7 @@ fn narrow(block: &mut Block, hidden: &[usize], queries: &[usize], keys: &[usize]
             "mlp.down_proj" => (hidden, channels),
             _ => (channels, hidden),
         };
-        projection.weight = select(&projection.weight, Some(rows), Some(columns));
+        projection.weight = Weight::Dense(select(&projection.weight.dense(), Some(rows), Some(columns)));
         projection.bias = projection.bias.as_ref().map(|bias| select(bias, None, Some(rows)));
     }
 }

@@ -7,6 +7,7 @@ mod toy;
 use lore_distill::{Importance, Width, importance, narrowed};
 use lore_model::Decoder;
 use lore_model::ops::host::{matrix, values};
+use lore_model::projection::Weight;
 use toy::{batch_logits, decoder, decoder_bits, ragged_batch};
 
 fn logits(decoder: &Decoder) -> Vec<f32> {
@@ -39,14 +40,17 @@ fn silenced(teacher: &Decoder, channels: &[usize], group: Option<usize>) -> Deco
     };
     let mut silenced = teacher.clone();
     for block in &mut silenced.blocks {
-        block.down_proj.weight = columns(&block.down_proj.weight, &|column| channels.contains(&column));
+        block.down_proj.weight =
+            Weight::Dense(columns(&block.down_proj.weight.dense(), &|column| channels.contains(&column)));
         // A group is two query heads of eight values.
-        block.o_proj.weight = columns(&block.o_proj.weight, &|column| group == Some(column / 16));
+        block.o_proj.weight =
+            Weight::Dense(columns(&block.o_proj.weight.dense(), &|column| group == Some(column / 16)));
         // They also give nothing themselves: their importance is 0.
-        block.up_proj.weight =
-            columns(&block.up_proj.weight.clone().transpose(), &|row| channels.contains(&row)).transpose();
+        block.up_proj.weight = Weight::Dense(
+            columns(&block.up_proj.weight.dense().transpose(), &|row| channels.contains(&row)).transpose(),
+        );
         block.v_proj.weight =
-            columns(&block.v_proj.weight.clone().transpose(), &|row| group == Some(row / 8)).transpose();
+            Weight::Dense(columns(&block.v_proj.weight.dense().transpose(), &|row| group == Some(row / 8)).transpose());
     }
     silenced
 }

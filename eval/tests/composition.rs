@@ -128,7 +128,10 @@ fn module(rank: usize, paths: &[(&str, usize, usize)], seed: u64) -> Adapter {
     let updates = paths.iter().map(|&(path, out_features, in_features)| {
         let mut draw = |count: usize| -> Vec<f32> { (0..count).map(|_| random.normal() as f32 * 0.3).collect() };
         let (a, b) = (draw(rank * in_features), draw(out_features * rank));
-        (path.to_owned(), LowRank { a, b, rank, in_features, out_features, scale: config.scale_of(path) })
+        (
+            path.to_owned(),
+            LowRank { a, b, rank, in_features, out_features, scale: config.scale_of(path), magnitude: None },
+        )
     });
     Adapter { updates: updates.collect(), config, base: None, metadata: BTreeMap::new() }
 }

@@ -17,7 +17,7 @@ use lore_train::{Parameters, Run, TrainConfig, gradients, train};
 use toy::{batch_logits, bits, decoder, decoder_bits, ragged_batch};
 
 fn lora(rank: usize, alpha: f64, targets: &[&str]) -> LoraConfig {
-    LoraConfig { rank, alpha, targets: targets.iter().map(ToString::to_string).collect(), weights: vec![1.0] }
+    LoraConfig { rank, alpha, targets: targets.iter().map(ToString::to_string).collect(), ..LoraConfig::default() }
 }
 
 /// Updates in which nothing is zero.
@@ -46,6 +46,7 @@ fn export(parameters: &Parameters, rank: usize, alpha: f64) -> Adapter {
             in_features,
             out_features,
             scale: (alpha / rank as f64) as f32,
+            magnitude: None,
         };
         updates.insert(path.to_owned(), update);
     }
@@ -123,11 +124,11 @@ fn the_update_is_alpha_over_rank_times_b_a() {
 
 #[test]
 fn unknown_targets_are_refused_together() {
-    let config = lora(4, 4.0, &["q_proj", "query", "down_proj", "lm_head", "self_attn.q_proj"]);
+    let config = lora(4, 4.0, &["q_proj", "query", "down_proj", "lm_head", "mlp.q_proj"]);
     let Err(Error::UnknownTargets { unknown, known }) = LoraTraining::new(decoder(2, 1), &config, 1) else {
         panic!("it should have been refused")
     };
-    assert_eq!(unknown, ["query", "lm_head", "self_attn.q_proj"]);
+    assert_eq!(unknown, ["query", "lm_head", "mlp.q_proj"]);
     assert_eq!(known, ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]);
 }
 

@@ -5,7 +5,8 @@ use crate::ops::rms_norm::rms_norm;
 use crate::ops::rotary::rotary;
 use crate::ops::sequences::Sequences;
 use crate::ops::swiglu::swiglu;
-use crate::projection::{LowRank, Projection};
+use crate::projection::{LowRank, Projection, Weight};
+use crate::quantised::{BlockMatrix, Blocks};
 use crate::{cpu::attention::Heads, cpu::rotary::RotaryTable};
 use burn::tensor::Tensor;
 use std::sync::Arc;
@@ -70,7 +71,7 @@ impl Block {
     pub(crate) fn assemble(config: &ModelConfig, mut take: impl FnMut(&str) -> Tensor<2>) -> Self {
         let bias = config.attention_bias;
         let mut projection = |name: &str, bias: bool| Projection {
-            weight: take(&format!("{name}.weight")),
+            weight: Weight::Dense(take(&format!("{name}.weight"))),
             bias: bias.then(|| take(&format!("{name}.bias"))),
             update: None,
         };
@@ -135,7 +136,17 @@ impl Block {
         x + self.down_proj.forward(channels)
     }
 
-    /// Every tensor of the block, updates included, in a fixed order.
+    /// The block with the matrices of its projections rounded to blocks, and frozen.
+    pub(crate) fn quantised(mut self, kind: Blocks) -> Self {
+        for (_, projection) in self.projections_mut() {
+            if let Weight::Dense(weight) = &projection.weight {
+                projection.weight = Weight::Blocks(Arc::new(BlockMatrix::new(weight, kind)));
+            }
+        }
+        self
+    }
+
+    /// Every tensor of the block that can be trained, updates included, in a fixed order.
     pub(crate) fn tensors(&self) -> Vec<Tensor<2>> {
         let mut tensors = Vec::new();
         self.clone().replace(&mut |tensor| {
@@ -151,10 +162,16 @@ impl Block {
         self.post_attention_norm = change(self.post_attention_norm);
         self.head_norms = self.head_norms.map(|(q, k)| (change(q), change(k)));
         for (_, projection) in self.projections_mut() {
-            projection.weight = change(projection.weight.clone());
+            if let Weight::Dense(weight) = &mut projection.weight {
+                *weight = change(weight.clone());
+            }
             projection.bias = projection.bias.take().map(&mut *change);
-            projection.update =
-                projection.update.take().map(|update| LowRank { a: change(update.a), b: change(update.b), ..update });
+            projection.update = projection.update.take().map(|update| LowRank {
+                a: change(update.a),
+                b: change(update.b),
+                gain: update.gain.map(&mut *change),
+                ..update
+            });
         }
         self
     }

@@ -7,17 +7,16 @@ use crate::cpu::rotary::RotaryTable;
 use crate::error::Error;
 use crate::ops::attention::attention;
 use crate::ops::embedding::embedding;
-use crate::ops::host::matrix;
 use crate::ops::recompute::recomputed;
 use crate::ops::rms_norm::rms_norm;
 use crate::ops::sequences::Sequences;
-use crate::projection::LowRank;
+use crate::projection::{LowRank, Projection};
 use crate::rope::frequencies;
-use crate::weights::WeightFile;
-use crate::weights::check::{check_tensors, not_finite as not_finite_values};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+mod loading;
 
 /// Longest position that rotary tables are made for.
 const MAX_POSITIONS: usize = 32_768;
@@ -40,50 +39,8 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Reads every tensor of `weights` onto `device`.
-    ///
-    /// # Errors
-    /// When tensors are missing, unexpected, of a wrong shape or not finite: all of them named.
-    pub fn load(config: &ModelConfig, weights: &dyn WeightFile, device: &Device) -> Result<Self, Error> {
-        check_tensors(config, weights)?;
-        let mut not_finite = Vec::new();
-        let decoder = Self::build(config, |name, [rows, columns]| {
-            let values = weights.read_f32(name)?;
-            not_finite.extend(not_finite_values(name, &values));
-            Ok(matrix(values, rows, columns, device))
-        })?;
-        if not_finite.is_empty() {
-            Ok(decoder)
-        } else {
-            Err(Error::NotFinite { path: weights.path().to_owned(), problems: not_finite })
-        }
-    }
-
-    /// Puts a decoder together from tensors given by Hugging Face name; vectors are `[1, n]`.
-    ///
-    /// # Errors
-    /// Whatever `get` returns.
-    pub fn build(
-        config: &ModelConfig,
-        mut get: impl FnMut(&str, [usize; 2]) -> Result<Tensor<2>, Error>,
-    ) -> Result<Self, Error> {
-        let mut tensors = BTreeMap::new();
-        for (name, shape) in config.expected_tensors() {
-            let tensor = get(&name, matrix_shape(&shape))?;
-            tensors.insert(name, tensor);
-        }
-        let mut take = |name: &str| tensors.remove(name).expect("every expected tensor was collected");
-        let embedding = take("model.embed_tokens.weight");
-        let blocks = (0..config.num_hidden_layers)
-            .map(|layer| Block::assemble(config, |name| take(&format!("model.layers.{layer}.{name}"))))
-            .collect();
-        let norm = take("model.norm.weight");
-        let lm_head = (!config.tie_word_embeddings).then(|| take("lm_head.weight"));
-        let table = Arc::new(rotary_table(config));
-        Ok(Self { config: config.clone(), embedding, blocks, norm, lm_head, recompute: false, table })
-    }
-
-    /// The base's own tensors by Hugging Face name (without low-rank updates), vectors as `[1, n]`.
+    /// The base's own tensors by Hugging Face name (without low-rank updates), vectors as `[1, n]`. What is in blocks
+    /// is expanded.
     pub fn parameters(&self) -> Vec<(String, Tensor<2>)> {
         let mut all = BTreeMap::new();
         all.insert("model.embed_tokens.weight".to_owned(), self.embedding.clone());
@@ -102,7 +59,7 @@ impl Decoder {
                 add("self_attn.k_norm.weight", k);
             }
             for (name, projection) in block.projections() {
-                add(&format!("{name}.weight"), &projection.weight);
+                add(&format!("{name}.weight"), &projection.weight.dense());
                 if let Some(bias) = &projection.bias {
                     add(&format!("{name}.bias"), bias);
                 }
@@ -112,7 +69,7 @@ impl Decoder {
         names.map(|name| all.remove_entry(&name).expect("a decoder holds every expected tensor")).collect()
     }
 
-    /// The same decoder with each of its tensors replaced; updates are kept.
+    /// The same decoder with each of its tensors replaced, none in blocks any more; updates are kept.
     pub fn with_parameters(&self, mut replace: impl FnMut(&str, Tensor<2>) -> Tensor<2>) -> Self {
         let mut tensors: BTreeMap<String, Tensor<2>> = self.parameters().into_iter().collect();
         let mut decoder = Self::build(&self.config, |name, _| {
@@ -131,10 +88,15 @@ impl Decoder {
     /// The same decoder with the update of each projection chosen by its name, e.g.
     /// `model.layers.0.self_attn.q_proj`.
     pub fn with_updates(&self, mut update: impl FnMut(&str) -> Option<LowRank>) -> Self {
+        self.with_updates_of(|path, _| update(path))
+    }
+
+    /// The same decoder with the update of each projection chosen by its name and what it is.
+    pub fn with_updates_of(&self, mut update: impl FnMut(&str, &Projection) -> Option<LowRank>) -> Self {
         let mut decoder = self.clone();
         for (layer, block) in decoder.blocks.iter_mut().enumerate() {
             for (name, projection) in block.projections_mut() {
-                projection.update = update(&format!("model.layers.{layer}.{name}"));
+                projection.update = update(&format!("model.layers.{layer}.{name}"), projection);
             }
         }
         decoder

@@ -22,6 +22,7 @@ pub mod decoder;
 pub mod generate;
 pub mod ops;
 pub mod projection;
+pub mod quantised;
 pub mod rope;
 pub mod sampling;
 pub mod streamed;

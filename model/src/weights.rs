@@ -11,6 +11,7 @@ pub mod gguf_names;
 pub mod gguf_writer;
 pub mod mapping;
 pub mod memory;
+pub mod quantise;
 pub mod safetensors;
 pub mod safetensors_header;
 pub mod safetensors_writer;

@@ -121,7 +121,7 @@ fn some_update(path: &str, decoder: &Decoder, scale: f32) -> Option<LowRank> {
     let mut draw = |rows, columns| {
         matrix((0..rows * columns).map(|_| random.normal() as f32 * 0.3).collect(), rows, columns, &Device::flex())
     };
-    Some(LowRank { a: draw(2, inputs), b: draw(outputs, 2), scale })
+    Some(LowRank::new(draw(2, inputs), draw(outputs, 2), scale))
 }
 
 #[test]

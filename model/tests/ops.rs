@@ -9,11 +9,13 @@ use lore_model::ops::embedding::embedding;
 use lore_model::ops::head::{Divergence, SparseTargets, Target, head_loss};
 use lore_model::ops::host::{matrix, values};
 use lore_model::ops::precision::Precision;
-use lore_model::ops::projection::{linear, low_rank_linear};
+use lore_model::ops::projection::{frozen_linear, frozen_low_rank_linear, linear, low_rank, low_rank_linear};
 use lore_model::ops::rms_norm::rms_norm;
 use lore_model::ops::rotary::rotary;
 use lore_model::ops::sequences::Sequences;
 use lore_model::ops::swiglu::swiglu;
+use lore_model::projection::{LowRank, Projection, Weight};
+use lore_model::quantised::{BlockMatrix, Blocks};
 use lore_model::sampling::Random;
 use std::sync::Arc;
 
@@ -130,6 +132,61 @@ fn low_rank_linear_matches() {
             matmul_t(&x[0], &x[1]).iter().zip(update).map(|(a, b)| a + 0.7 * b).collect()
         },
     );
+}
+
+#[test]
+fn the_update_alone_matches() {
+    check(
+        &[M::random(4, 7, 5), M::random(2, 7, 7), M::random(3, 2, 8)],
+        |x| low_rank(x[0].clone(), x[1].clone(), x[2].clone(), 0.7),
+        |x| {
+            let inner = M { rows: 4, columns: 2, v: matmul_t(&x[0], &x[1]) };
+            matmul_t(&inner, &x[2]).into_iter().map(|b| 0.7 * b).collect()
+        },
+    );
+}
+
+/// Frozen matrices in blocks, against what the blocks hold.
+#[test]
+fn products_with_blocks_match() {
+    for kind in [Blocks::Q8_0, Blocks::Q4_0, Blocks::Q4_1] {
+        let blocks = Arc::new(BlockMatrix::new(&M::random(3, 37, 6).tensor(), kind));
+        let w = M { rows: 3, columns: 37, v: values(&blocks.dense()).into_iter().map(f64::from).collect() };
+        check(&[M::random(4, 37, 5)], |x| frozen_linear(x[0].clone(), blocks.clone()), |x| matmul_t(&x[0], &w));
+        check(
+            &[M::random(4, 37, 5), M::random(2, 37, 7), M::random(3, 2, 8)],
+            |x| frozen_low_rank_linear(x[0].clone(), blocks.clone(), x[1].clone(), x[2].clone(), 0.7),
+            |x| {
+                let inner = M { rows: 4, columns: 2, v: matmul_t(&x[0], &x[1]) };
+                let update = matmul_t(&inner, &x[2]);
+                matmul_t(&x[0], &w).iter().zip(update).map(|(a, b)| a + 0.7 * b).collect()
+            },
+        );
+    }
+}
+
+/// DoRA's rows brought to given lengths, with gradients that take the lengths divided by for constants.
+#[test]
+fn an_update_with_magnitudes_matches() {
+    let w = M::random(3, 7, 6);
+    let squares: Vec<f64> = (0..3).map(|r| (0..7).map(|c| w.at(r, c).powi(2)).sum()).collect();
+    let (a, b) = (M::random(2, 7, 7), M::random(3, 2, 8));
+    let length = |r: usize| {
+        let moved = |c: usize| w.at(r, c) + 0.7 * (0..2).map(|k| b.at(r, k) * a.at(k, c)).sum::<f64>();
+        (0..7).map(|c| moved(c).powi(2)).sum::<f64>().sqrt()
+    };
+    let lengths: Vec<f64> = (0..3).map(length).collect();
+    let projection = |x: &[Tensor<2>]| {
+        let weight = Weight::Dense(w.tensor());
+        let update = LowRank::new(x[1].clone(), x[2].clone(), 0.7).with_magnitude(x[3].clone(), &weight, &squares);
+        Projection { weight, bias: None, update: Some(update) }.forward(x[0].clone())
+    };
+    check(&[M::random(4, 7, 5), a.clone(), b.clone(), M::random(1, 3, 9)], projection, |x| {
+        let inner = M { rows: 4, columns: 2, v: matmul_t(&x[0], &x[1]) };
+        let (plain, update) = (matmul_t(&x[0], &w), matmul_t(&inner, &x[2]));
+        let gain = |i: usize| x[3].at(0, i % 3) / lengths[i % 3];
+        plain.iter().zip(update).enumerate().map(|(i, (a, b))| gain(i) * (a + 0.7 * b)).collect()
+    });
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn gradients(recompute: bool, low_rank: bool) -> Vec<Vec<f32>> {
             let [a, b] = [random(seed, [2, inputs]), random(seed + 1, [outputs, 2])]
                 .map(|t| Tensor::from_inner(t).require_grad());
             leaves.extend([a.clone(), b.clone()]);
-            Some(LowRank { a, b, scale: 0.5 })
+            Some(LowRank::new(a, b, 0.5))
         })
     } else {
         base.with_parameters(|_, tensor| {

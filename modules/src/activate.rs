@@ -1,16 +1,17 @@
 //! Modules on a device, and a base with some of them active.
 
 use crate::Adapter;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use lore_model::Decoder;
 use lore_model::ops::host::matrix;
-use lore_model::projection::LowRank;
+use lore_model::projection::{LowRank, Projection};
 use std::collections::BTreeMap;
 
 /// A module whose matrices are on a device.
 #[derive(Clone, Debug)]
 pub struct LoadedModule {
     updates: BTreeMap<String, LowRank>,
+    magnitudes: BTreeMap<String, Tensor<2>>,
     bytes: usize,
 }
 
@@ -22,10 +23,16 @@ impl LoadedModule {
             bytes += 4 * (update.a.len() + update.b.len());
             let a = matrix(update.a.clone(), update.rank, update.in_features, device);
             let b = matrix(update.b.clone(), update.out_features, update.rank, device);
-            (path.clone(), LowRank { a, b, scale: update.scale })
+            (path.clone(), LowRank::new(a, b, update.scale))
         });
         let updates = updates.collect();
-        Self { updates, bytes }
+        let magnitudes = adapter.updates.iter().filter_map(|(path, update)| {
+            let magnitude = update.magnitude.clone()?;
+            bytes += 4 * magnitude.len();
+            Some((path.clone(), matrix(magnitude, 1, update.out_features, device)))
+        });
+        let magnitudes = magnitudes.collect();
+        Self { updates, magnitudes, bytes }
     }
 
     /// Bytes its matrices take.
@@ -33,17 +40,36 @@ impl LoadedModule {
         self.bytes
     }
 
-    /// Updates by projection.
+    /// The update of a projection as it acts beside the base's own matrix. Magnitudes (DoRA) are compared with the
+    /// lengths of that matrix's changed rows.
+    pub fn update_of(&self, path: &str, projection: &Projection) -> Option<LowRank> {
+        let update = self.updates.get(path)?.clone();
+        Some(match self.magnitudes.get(path) {
+            Some(magnitude) => {
+                let weight = &projection.weight;
+                update.with_magnitude(magnitude.clone(), weight, &weight.squared_rows())
+            }
+            None => update,
+        })
+    }
+
+    /// Whether some update has magnitudes (DoRA): then [`LoadedModule::updates`] alone is not what the module does.
+    pub fn has_magnitudes(&self) -> bool {
+        !self.magnitudes.is_empty()
+    }
+
+    /// Factors by projection, without magnitudes.
     pub fn updates(&self) -> &BTreeMap<String, LowRank> {
         &self.updates
     }
 }
 
-/// The base with `modules` active, each multiplied by its weight: exactly `W + Σ weight · scale · B·A`.
+/// The base with `modules` active, each multiplied by its weight: exactly `W + Σ weight · ΔW`, where `ΔW` is
+/// `scale · B·A`, or `m ∘ (W + scale · B·A) / ‖W + scale · B·A‖ − W` with magnitudes `m`.
 pub fn activate(base: &Decoder, modules: &[(&LoadedModule, f32)]) -> Decoder {
-    base.with_updates(|path| {
-        let parts: Vec<(LowRank, f32)> =
-            modules.iter().filter_map(|(module, weight)| Some((module.updates.get(path)?.clone(), *weight))).collect();
+    base.with_updates_of(|path, projection| {
+        let update = |(module, weight): &(&LoadedModule, f32)| Some((module.update_of(path, projection)?, *weight));
+        let parts: Vec<(LowRank, f32)> = modules.iter().filter_map(update).collect();
         (!parts.is_empty()).then(|| LowRank::concatenated(&parts))
     })
 }

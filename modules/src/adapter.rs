@@ -24,6 +24,9 @@ pub struct LowRank {
     pub out_features: usize,
     /// The factor the product is scaled by: `alpha / rank`, or `alpha / √rank` for rank-stabilised LoRA.
     pub scale: f32,
+    /// The lengths that the rows of `W + scale · B·A` are brought to, `[out_features]` (DoRA, Liu et al. 2024); absent,
+    /// they keep their own. What such an update changes depends on the base's `W`.
+    pub magnitude: Option<Vec<f32>>,
 }
 
 /// A LoRA module.
@@ -42,7 +45,8 @@ pub struct Adapter {
 impl Adapter {
     /// Number of trained values.
     pub fn parameter_count(&self) -> usize {
-        self.updates.values().map(|update| update.a.len() + update.b.len()).sum()
+        let magnitudes = |update: &LowRank| update.magnitude.as_ref().map_or(0, Vec::len);
+        self.updates.values().map(|update| update.a.len() + update.b.len() + magnitudes(update)).sum()
     }
 
     /// Checks that the module belongs to a base: its fingerprint, unless `allow_mismatch`, and in any case that
@@ -61,6 +65,17 @@ impl Adapter {
         }
         let problems = self.shape_problems(config);
         if problems.is_empty() { Ok(()) } else { Err(Error::Shapes { problems }) }
+    }
+
+    /// Why the module cannot be looked at without its base, if it cannot: with magnitudes (DoRA) the change it makes is
+    /// not `scale · B·A`.
+    pub(crate) fn without_base(&self) -> Option<String> {
+        let scaled = self.updates.values().any(|update| update.magnitude.is_some());
+        scaled.then(|| {
+            "it has magnitudes (DoRA), so that its change depends on its base's weights; `lore module fold` adds it to \
+             its base, and `lore module extract` makes a module without magnitudes of the difference"
+                .to_owned()
+        })
     }
 
     pub(crate) fn shape_problems(&self, config: &ModelConfig) -> Vec<String> {
@@ -89,7 +104,24 @@ impl Adapter {
                     self.config.scale_of(name)
                 ));
             }
-            for (factor, values) in [("A", &update.a), ("B", &update.b)] {
+            match &update.magnitude {
+                Some(magnitude) if magnitude.len() != update.out_features => problems.push(format!(
+                    "`{name}` has {} magnitudes for {} outputs",
+                    magnitude.len(),
+                    update.out_features
+                )),
+                _ => {}
+            }
+            if update.magnitude.is_some() != self.config.use_dora {
+                let has = if update.magnitude.is_some() { "has" } else { "lacks" };
+                problems.push(format!(
+                    "`{name}` {has} magnitudes; the configuration says `use_dora` {}",
+                    self.config.use_dora
+                ));
+            }
+            let empty = Vec::new();
+            let magnitude = update.magnitude.as_ref().unwrap_or(&empty);
+            for (factor, values) in [("A", &update.a), ("B", &update.b), ("the magnitudes", magnitude)] {
                 let count = values.iter().filter(|value| !value.is_finite()).count();
                 if count > 0 {
                     problems

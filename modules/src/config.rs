@@ -1,4 +1,4 @@
-//! `adapter_config.json` of PEFT, as far as plain LoRA goes; everything else is refused by name.
+//! `adapter_config.json` of PEFT, as far as LoRA and DoRA on linear projections go; everything else is refused by name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,6 +19,8 @@ pub struct AdapterConfig {
     pub alpha: f64,
     /// Whether the scale is `alpha / √rank` instead of `alpha / rank`.
     pub use_rslora: bool,
+    /// Whether updates have magnitudes (DoRA, Liu et al. 2024).
+    pub use_dora: bool,
     /// Other ranks by name: a whole name or its last parts, `layers.0.self_attn.q_proj`, or `^` and a whole
     /// name. The first that matches counts.
     pub rank_pattern: Vec<(String, usize)>,
@@ -39,6 +41,7 @@ impl AdapterConfig {
             rank,
             alpha,
             use_rslora: false,
+            use_dora: false,
             rank_pattern: Vec::new(),
             alpha_pattern: Vec::new(),
             dropout: 0.0,
@@ -83,7 +86,7 @@ impl AdapterConfig {
     /// modules, where they are a list of names.
     ///
     /// # Errors
-    /// [`Error::Config`] naming every setting that is not plain LoRA on linear projections.
+    /// [`Error::Config`] naming every setting that is not LoRA or DoRA on linear projections.
     pub(crate) fn from_json(path: &Path, text: &str) -> Result<(Self, Option<Vec<String>>), Error> {
         let fail = |problems| Error::Config { path: path.to_owned(), problems };
         let not_json = |error: serde_json::Error| fail(vec![format!("not a valid configuration: {error}")]);
@@ -129,6 +132,7 @@ impl AdapterConfig {
             rank,
             alpha,
             use_rslora: present("use_rslora") == Some(&Value::Bool(true)),
+            use_dora: present("use_dora") == Some(&Value::Bool(true)),
             rank_pattern,
             alpha_pattern: patterns.alpha_pattern.unwrap_or_default().0,
             dropout,
@@ -171,14 +175,14 @@ impl AdapterConfig {
             ("revision", json!(self.revision)),
             ("target_modules", json!(target_modules(modules))),
             ("task_type", json!("CAUSAL_LM")),
-            ("use_dora", json!(false)),
+            ("use_dora", json!(self.use_dora)),
             ("use_rslora", json!(self.use_rslora)),
         ]);
         serde_json::to_string_pretty(&keys).expect("a map with text keys is JSON") + "\n"
     }
 }
 
-/// The settings that are not plain LoRA on linear projections, one sentence each.
+/// The settings that are not LoRA or DoRA on linear projections, one sentence each.
 fn unsupported(keys: &Map<String, Value>) -> Vec<String> {
     /// Settings that are read, or that do not change what a trained module computes.
     const HARMLESS: [&str; 29] = [
@@ -224,13 +228,6 @@ fn unsupported(keys: &Map<String, Value>) -> Vec<String> {
             "`peft_type` is {}; only \"LORA\" is supported",
             keys.get("peft_type").unwrap_or(&Value::Null)
         ));
-    }
-    if keys.get("use_dora").is_some_and(|value| !is_off(value)) {
-        problems.push(
-            "`use_dora`: DoRA is not supported, for it rescales the base's own weights; merge it into its base with \
-             PEFT, and `lore module extract` makes a plain module of the difference"
-                .to_owned(),
-        );
     }
     if let Some(saved) = keys.get("modules_to_save").filter(|value| !is_off(value)) {
         problems.push(format!("`modules_to_save` {saved}: fully trained modules are not supported"));

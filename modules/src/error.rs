@@ -48,6 +48,14 @@ pub enum Error {
         /// Every reason.
         problems: Vec<String>,
     },
+    /// What the module changes depends on its base's weights, which are not at hand.
+    #[error("the module cannot be in {what}: {problem}")]
+    NeedsBase {
+        /// What was asked for.
+        what: &'static str,
+        /// Why, and what to do.
+        problem: String,
+    },
     /// A GGUF file is not a LoRA module for the base at hand.
     #[error("{}: not a module that can be imported:{}", path.display(), bullets(problems))]
     Import {

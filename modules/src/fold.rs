@@ -2,10 +2,12 @@
 
 use lore_model::weights::WeightFile;
 
-use crate::adapter::Adapter;
-use crate::delta::Factors;
+use nalgebra::DMatrix;
 
-/// Reads tensors of the base with `Σ weight · ΔW` added, for
+use crate::adapter::{Adapter, LowRank};
+use crate::delta::{Factors, root_of_squares};
+
+/// Reads tensors of the base with `Σ weight · ΔW` added, magnitudes (DoRA) included, for
 /// [`save_repository`](lore_model::save::save_repository): sums in `f64`, rounded to `f32` once. Tensors that no
 /// module changes are the base's to the bit.
 ///
@@ -20,12 +22,13 @@ pub fn folded<'a>(
     |name| {
         let mut values = weights.read_f32(name)?;
         let path = name.strip_suffix(".weight").unwrap_or(name);
-        let parts: Vec<Factors> = modules
-            .iter()
-            .filter_map(|(adapter, weight)| Some(Factors::of(adapter.updates.get(path)?, f64::from(*weight))))
-            .collect();
-        if !parts.is_empty() {
-            let change = Factors::sum(&parts).dense();
+        let updates =
+            modules.iter().filter_map(|(adapter, weight)| Some((adapter.updates.get(path)?, f64::from(*weight))));
+        let (scaled, plain): (Vec<_>, Vec<_>) = updates.partition(|(update, _)| update.magnitude.is_some());
+        let parts: Vec<Factors> = plain.into_iter().map(|(update, weight)| Factors::of(update, weight)).collect();
+        let sum = (!parts.is_empty()).then(|| Factors::sum(&parts).dense());
+        let changes = scaled.into_iter().map(|(update, weight)| with_magnitude(&values, update) * weight);
+        if let Some(change) = sum.into_iter().chain(changes).reduce(|sum, change| sum + change) {
             let columns = change.ncols();
             for (row, values) in values.chunks_exact_mut(columns).enumerate() {
                 for (column, value) in values.iter_mut().enumerate() {
@@ -35,4 +38,24 @@ pub fn folded<'a>(
         }
         Ok(values)
     }
+}
+
+/// `ΔW = m ∘ V / ‖V‖ − W` with `V = W + scale · B·A`, row by row.
+fn with_magnitude(weight: &[f32], update: &LowRank) -> DMatrix<f64> {
+    let change = Factors::of(update, 1.0).dense();
+    let columns = update.in_features;
+    let base = |row: usize, column: usize| f64::from(weight[row * columns + column]);
+    let factors: Vec<f64> = update
+        .magnitude
+        .iter()
+        .flatten()
+        .enumerate()
+        .map(|(row, magnitude)| {
+            let length = root_of_squares((0..columns).map(|column| base(row, column) + change[(row, column)]));
+            f64::from(*magnitude) / length
+        })
+        .collect();
+    DMatrix::from_fn(update.out_features, columns, |row, column| {
+        factors[row] * (base(row, column) + change[(row, column)]) - base(row, column)
+    })
 }

@@ -30,11 +30,15 @@ const BASE: &str = "lore.base";
 /// multiplied into `B`.
 ///
 /// # Errors
-/// [`Error::Shapes`] naming every update that is not one of the base's projections; errors of writing.
+/// [`Error::Shapes`] naming every update that is not one of the base's projections; [`Error::NeedsBase`] for a module
+/// with magnitudes (DoRA), which llama.cpp does not have; errors of writing.
 pub fn write(path: &Path, adapter: &Adapter, base: &ModelConfig, format: BlockFormat) -> Result<(), Error> {
     let problems = adapter.shape_problems(base);
     if !problems.is_empty() {
         return Err(Error::Shapes { problems });
+    }
+    if let Some(problem) = adapter.without_base() {
+        return Err(Error::NeedsBase { what: "a GGUF file", problem });
     }
     let alpha_of = |update: &LowRank| f64::from(update.scale) * update.rank as f64;
     let alphas: Vec<f64> = adapter.updates.values().map(alpha_of).collect();
@@ -117,7 +121,7 @@ pub fn read(path: &Path, base: &ModelConfig) -> Result<Adapter, Error> {
             (Some(&[rank, in_features]), Some(&[out_features, columns])) if rank == columns => {
                 let a = file.read_f32(&format!("{stem}.lora_a"))?;
                 let b = file.read_f32(&format!("{stem}.lora_b"))?;
-                updates.insert(module, LowRank { a, b, rank, in_features, out_features, scale: 1.0 });
+                updates.insert(module, LowRank { a, b, rank, in_features, out_features, scale: 1.0, magnitude: None });
             }
             (a, b) => problems.push(format!(
                 "`{stem}`: lora_a {} and lora_b {} are not [rank, in] and [out, rank]",

@@ -12,6 +12,9 @@ use crate::config::{AdapterConfig, is_target};
 /// What PEFT puts before the base's own names.
 pub(crate) const PREFIX: &str = "base_model.model.";
 
+/// What PEFT puts after the name of a projection that has magnitudes.
+const MAGNITUDE: &str = ".lora_magnitude_vector";
+
 /// The sizes of one low-rank update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpdateShape {
@@ -21,6 +24,8 @@ pub struct UpdateShape {
     pub in_features: usize,
     /// Width of the projection's output.
     pub out_features: usize,
+    /// Whether there is a magnitude for each output (DoRA).
+    pub magnitude: bool,
 }
 
 /// A module without its values: what can be known from its configuration and its weight file's header.
@@ -47,6 +52,11 @@ impl Layout {
         }
         for (name, shape) in &updates {
             problems.extend(rank_problem(name, shape.rank, &config));
+            if shape.magnitude != config.use_dora {
+                let has = if shape.magnitude { "has" } else { "lacks" };
+                problems
+                    .push(format!("`{name}` {has} magnitudes; the configuration says `use_dora` {}", config.use_dora));
+            }
         }
         if problems.is_empty() {
             Ok(Self { config, updates })
@@ -57,7 +67,11 @@ impl Layout {
 
     /// Number of trained values.
     pub fn parameter_count(&self) -> usize {
-        self.updates.values().map(|update| update.rank * (update.in_features + update.out_features)).sum()
+        let count = |update: &UpdateShape| {
+            update.rank * (update.in_features + update.out_features)
+                + if update.magnitude { update.out_features } else { 0 }
+        };
+        self.updates.values().map(count).sum()
     }
 
     /// The highest rank.
@@ -90,9 +104,9 @@ pub(crate) fn updates(
     let mut problems = Vec::new();
     let mut modules = BTreeSet::new();
     for name in tensors.keys() {
-        let module = name
-            .strip_prefix(PREFIX)
-            .and_then(|rest| ["A", "B"].iter().find_map(|factor| rest.strip_suffix(&format!(".lora_{factor}.weight"))));
+        let module = name.strip_prefix(PREFIX).and_then(|rest| {
+            [".lora_A.weight", ".lora_B.weight", MAGNITUDE].iter().find_map(|end| rest.strip_suffix(end))
+        });
         match module {
             Some(module) => drop(modules.insert(module)),
             None => problems.push(unusable(name)),
@@ -111,9 +125,14 @@ pub(crate) fn updates(
                 continue;
             }
         };
+        let magnitudes = tensors.get(&magnitude(module)).map(|info| info.shape.as_slice());
         match (a, b) {
             (&[rank, in_features], &[out_features, b_rank]) if rank == b_rank && rank > 0 => {
-                updates.insert(module.to_owned(), UpdateShape { rank, in_features, out_features });
+                if let Some(shape) = magnitudes.filter(|shape| **shape != [out_features]) {
+                    problems.push(format!("`{module}`: {shape:?} magnitudes for {out_features} outputs"));
+                }
+                let magnitude = magnitudes.is_some();
+                updates.insert(module.to_owned(), UpdateShape { rank, in_features, out_features, magnitude });
             }
             _ => problems.push(format!("`{module}`: A {a:?} and B {b:?} are not [rank, in] and [out, rank]")),
         }
@@ -124,6 +143,11 @@ pub(crate) fn updates(
 /// The name of a factor's tensor; `letter` is A or B.
 pub(crate) fn factor(module: &str, letter: &str) -> String {
     format!("{PREFIX}{module}.lora_{letter}.weight")
+}
+
+/// The name of the tensor of a projection's magnitudes (DoRA).
+pub(crate) fn magnitude(module: &str) -> String {
+    format!("{PREFIX}{module}{MAGNITUDE}")
 }
 
 /// Whether an update has another rank than its configuration says.
@@ -160,8 +184,6 @@ pub(crate) fn shape_problems<'a>(
 fn unusable(name: &str) -> String {
     let why = if name.contains("lora_embedding_") {
         "updates of embeddings are not supported"
-    } else if name.contains("lora_magnitude_vector") {
-        "DoRA is not supported"
     } else if !name.starts_with(PREFIX) {
         "it does not begin with `base_model.model.`, so it was not saved by PEFT's own writer"
     } else {

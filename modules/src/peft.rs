@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::adapter::{Adapter, LowRank};
 use crate::config::AdapterConfig;
-use crate::layout::{self, UpdateShape, factor};
+use crate::layout::{self, UpdateShape, factor, magnitude};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -106,10 +106,12 @@ pub fn write(folder: &Path, adapter: &Adapter, dtype: StoredType) -> Result<(), 
             .updates
             .iter()
             .flat_map(|(name, update)| {
-                [
+                let factors = [
                     (factor(name, "A"), vec![update.rank, update.in_features]),
                     (factor(name, "B"), vec![update.out_features, update.rank]),
-                ]
+                ];
+                let magnitudes = update.magnitude.as_ref().map(|values| (magnitude(name), vec![values.len()]));
+                factors.into_iter().chain(magnitudes)
             })
             .collect();
         let mut header = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
@@ -118,7 +120,8 @@ pub fn write(folder: &Path, adapter: &Adapter, dtype: StoredType) -> Result<(), 
             header.insert("lore.base".to_owned(), base.to_string());
         }
         let mut writer = SafetensorsWriter::create(&temporary.join(WEIGHTS), dtype, &tensors, &header)?;
-        let values = adapter.updates.values().flat_map(|update| [&update.a, &update.b]);
+        let values =
+            adapter.updates.values().flat_map(|update| [&update.a, &update.b].into_iter().chain(&update.magnitude));
         for ((name, _), values) in tensors.iter().zip(values) {
             writer.write(name, values)?;
         }
@@ -141,10 +144,12 @@ fn read_updates(
 ) -> Result<(BTreeMap<String, LowRank>, Vec<String>), Error> {
     let (shapes, problems) = layout::updates(file.tensors(), targets);
     let mut updates = BTreeMap::new();
-    for (module, UpdateShape { rank, in_features, out_features }) in shapes {
+    for (module, shape) in shapes {
+        let UpdateShape { rank, in_features, out_features, .. } = shape;
         let (a, b) = (file.read_f32(&factor(&module, "A"))?, file.read_f32(&factor(&module, "B"))?);
+        let magnitude = shape.magnitude.then(|| file.read_f32(&magnitude(&module))).transpose()?;
         let scale = config.scale_of(&module);
-        updates.insert(module, LowRank { a, b, rank, in_features, out_features, scale });
+        updates.insert(module, LowRank { a, b, rank, in_features, out_features, scale, magnitude });
     }
     Ok((updates, problems))
 }

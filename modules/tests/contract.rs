@@ -39,7 +39,7 @@ fn composed(base: &Decoder, modules: &[(&Adapter, f32)]) -> Decoder {
 #[test]
 fn modules_saved_by_peft_give_its_logits() {
     let base = base();
-    for name in ["plain", "patterns", "rslora"] {
+    for name in ["plain", "patterns", "rslora", "dora"] {
         let text = std::fs::read_to_string(fixture(name).join("expected.json")).unwrap();
         let expected: Value = serde_json::from_str(&text).unwrap();
         let ids: Vec<u32> = serde_json::from_value(expected["ids"].clone()).unwrap();
@@ -69,7 +69,7 @@ fn one_module_at_weight_one_is_the_trained_model() {
             let update = &adapter.updates[path];
             let a = matrix(update.a.clone(), rank, update.in_features, &device);
             let b = matrix(update.b.clone(), update.out_features, rank, &device);
-            Some(Update { a, b, scale: (alpha / rank as f64) as f32 })
+            Some(Update::new(a, b, (alpha / rank as f64) as f32))
         });
         let found = forward(&active, &text());
         assert_eq!(found, forward(&trained, &text()), "to the bit");
@@ -120,6 +120,7 @@ fn a_composition_is_the_weighted_sum_of_the_dense_updates() {
                     in_features,
                     out_features,
                     scale: update.scale,
+                    magnitude: None,
                 });
                 let difference = found.iter().zip(sum).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
                 worst = worst.max(difference / scale);

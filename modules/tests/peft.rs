@@ -33,6 +33,7 @@ fn small() -> Adapter {
         in_features: 3,
         out_features: 2,
         scale,
+        magnitude: None,
     };
     let mut config = AdapterConfig::uniform(2, 6.0);
     config.rank_pattern.push(("v_proj".to_owned(), 4));
@@ -61,7 +62,7 @@ fn last_row(update: &LowRank) -> Vec<f32> {
 
 #[test]
 fn modules_saved_by_peft_mean_the_same_here() {
-    for (name, count) in [("plain", 14), ("patterns", 6), ("rslora", 2)] {
+    for (name, count) in [("plain", 14), ("patterns", 6), ("rslora", 2), ("dora", 8)] {
         let adapter = peft::read(&fixture(name)).unwrap();
         let expected: Value =
             serde_json::from_str(&fs::read_to_string(fixture(name).join("expected.json")).unwrap()).unwrap();
@@ -186,14 +187,13 @@ fn with_config(changes: &Value) -> Result<Adapter, Error> {
 #[test]
 fn everything_unsupported_is_named_at_once() {
     let changes = json!({
-        "peft_type": "LOHA", "use_dora": true, "bias": "all", "modules_to_save": ["lm_head"], "fan_in_fan_out": true,
+        "peft_type": "LOHA", "bias": "all", "modules_to_save": ["lm_head"], "fan_in_fan_out": true,
         "init_lora_weights": "pissa", "layer_replication": [[0, 1]], "some_new_thing": {"on": true},
         "rank_pattern": {".*q_proj|k_proj": 2}, "r": 0, "lora_alpha": "much"
     });
     let Err(Error::Config { problems, .. }) = with_config(&changes) else { panic!("must be refused") };
     for expected in [
         "LOHA",
-        "DoRA",
         "`bias`",
         "modules_to_save",
         "fan_in_fan_out",
@@ -206,7 +206,7 @@ fn everything_unsupported_is_named_at_once() {
     ] {
         assert!(problems.iter().any(|problem| problem.contains(expected)), "no `{expected}` in {problems:#?}");
     }
-    assert_eq!(problems.len(), 11);
+    assert_eq!(problems.len(), 10);
     for (change, expected) in [
         (json!({"r": 5}), "has rank 4; the configuration says 5"),
         (json!({"target_modules": ["q_proj"]}), "not among the configured `target_modules`"),
@@ -255,7 +255,6 @@ fn every_unusable_tensor_is_named() {
         "`only_b` has no lora_A",
         "`flat`: A [3]",
         "embeddings",
-        "DoRA",
         "lm_head.weight",
         "does not begin with",
         "`x.q_proj` has no lora_B",

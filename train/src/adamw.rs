@@ -24,14 +24,14 @@ impl AdamW {
         Self { moments: moments.collect(), updates: 0 }
     }
 
-    /// One update from `gradients` (by parameter name), scaled by `gradient_scale`. Parameters without a
-    /// gradient stay as they are. Vectors (one row) do not decay.
+    /// One update from `gradients` (by parameter name), scaled by `gradient_scale`, each at its learning rate. Parameters
+    /// without a gradient stay as they are. Vectors (one row) do not decay.
     pub fn step(
         &mut self,
         parameters: &mut Parameters,
         mut gradients: BTreeMap<String, Tensor<2>>,
         config: &TrainConfig,
-        learning_rate: f64,
+        learning_rate: impl Fn(&str) -> f64,
         gradient_scale: f64,
     ) {
         self.updates += 1;
@@ -40,7 +40,7 @@ impl AdamW {
             let Some(gradient) = gradients.remove(name) else { continue };
             let [first, second] = self.moments.remove(name).expect("moments were made for every parameter");
             let step = AdamWStep {
-                learning_rate: learning_rate as f32,
+                learning_rate: learning_rate(name) as f32,
                 beta1: config.beta1 as f32,
                 beta2: config.beta2 as f32,
                 eps: config.eps as f32,

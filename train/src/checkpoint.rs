@@ -1,6 +1,7 @@
 //! Complete, atomic checkpoints: weights, moments, position.
 
 use crate::adamw::AdamW;
+use crate::held_out::{Best, Measurement};
 use crate::{Error, Parameters};
 use lore_model::ops::host::{matrix, values};
 use lore_model::weights::WeightFile;
@@ -25,6 +26,18 @@ struct Manifest {
     tokens: u64,
     /// Optimiser updates made.
     updates: u64,
+    /// What measured best on held-out text so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    best: Option<BestFacts>,
+}
+
+/// The best measurement; its parameters are among the tensors.
+#[derive(Serialize, Deserialize)]
+struct BestFacts {
+    step: u64,
+    /// The bits of the number: as text it might change in its last digit, and with it what is better.
+    value: u64,
+    since: u64,
 }
 
 /// Where a run goes on.
@@ -40,6 +53,7 @@ pub(crate) fn save(
     position: &Position,
     parameters: &Parameters,
     optimiser: &AdamW,
+    best: Option<&Best>,
 ) -> Result<(), Error> {
     let partial = directory.join("checkpoint.partial");
     if partial.exists() {
@@ -55,6 +69,8 @@ pub(crate) fn save(
             (format!("second.{name}"), second),
         ]);
     }
+    let best_tensors = best.iter().flat_map(|best| best.parameters.iter());
+    tensors.extend(best_tensors.map(|(name, tensor)| (format!("best.{name}"), tensor)));
     let path = partial.join(TENSORS);
     let shapes: Vec<(String, Vec<usize>)> =
         tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect();
@@ -69,6 +85,11 @@ pub(crate) fn save(
         step: position.step,
         tokens: position.tokens,
         updates: optimiser.updates,
+        best: best.map(|best| BestFacts {
+            step: best.measured.step,
+            value: best.measured.value.to_bits(),
+            since: best.since,
+        }),
     };
     let path = partial.join(MANIFEST);
     let text = serde_json::to_string_pretty(&manifest).expect("a manifest is plain data");
@@ -90,12 +111,13 @@ pub(crate) fn save(
     Ok(())
 }
 
-/// Loads the newest checkpoint, if there is one, into `parameters` and `optimiser`.
+/// Loads the newest checkpoint, if there is one, into `parameters`, `optimiser` and `best`.
 pub(crate) fn load(
     directory: &Path,
     identity: &str,
     parameters: &mut Parameters,
     optimiser: &mut AdamW,
+    best: &mut Option<Best>,
 ) -> Result<Option<Position>, Error> {
     let Some(newest) = checkpoints(directory)?.pop() else { return Ok(None) };
     let refuse = |reason: String| Error::Checkpoint { path: newest.clone(), reason };
@@ -110,6 +132,7 @@ pub(crate) fn load(
     }
     let damaged = |error: lore_model::Error| refuse(error.to_string());
     let file = SafetensorsFiles::open_with_limit(&newest.join(TENSORS), usize::MAX).map_err(damaged)?;
+    let mut best_parameters = Vec::new();
     for (name, weights) in parameters.iter_mut() {
         let [rows, columns] = weights.dims();
         let device = weights.device();
@@ -123,7 +146,15 @@ pub(crate) fn load(
         };
         *weights = read("weights")?;
         optimiser.moments.insert(name.to_owned(), [read("first")?, read("second")?]);
+        if manifest.best.is_some() {
+            best_parameters.push((name.to_owned(), read("best")?));
+        }
     }
+    *best = manifest.best.map(|facts| Best {
+        measured: Measurement { step: facts.step, value: f64::from_bits(facts.value) },
+        parameters: Parameters::new(best_parameters),
+        since: facts.since,
+    });
     optimiser.updates = manifest.updates;
     Ok(Some(Position { step: manifest.step, tokens: manifest.tokens }))
 }

@@ -45,6 +45,9 @@ pub enum Error {
         /// The step.
         step: u64,
     },
+    /// Held-out text cannot be measured.
+    #[error("measuring on held-out text")]
+    HeldOut(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The model cannot be run on the batch.
     #[error(transparent)]
     Model(#[from] lore_model::Error),

@@ -8,6 +8,7 @@ pub mod adamw;
 mod checkpoint;
 pub mod config;
 mod error;
+mod held_out;
 mod metrics;
 pub mod parameters;
 pub mod schedule;
@@ -15,6 +16,7 @@ mod step_loop;
 
 pub use config::TrainConfig;
 pub use error::Error;
+pub use held_out::{HeldOut, Measurement, Stopping};
 pub use metrics::StepMetrics;
 pub use parameters::{Parameters, Tracked};
-pub use step_loop::{Figures, Micro, Objective, Run, Trained, clear_checkpoints, gradients, train};
+pub use step_loop::{Figures, Micro, Objective, Run, Trained, clear_checkpoints, gradients, train, train_until};

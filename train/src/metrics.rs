@@ -23,7 +23,10 @@ pub struct StepMetrics {
     pub gradient_norm: f64,
     /// Learning rate.
     pub learning_rate: f64,
-    /// Seconds this step took.
+    /// What was measured on held-out text after this step, if it was ([`HeldOut`](crate::HeldOut)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<f64>,
+    /// Seconds this step took, without that.
     pub seconds: f64,
 }
 

@@ -2,9 +2,10 @@
 
 use crate::adamw::{AdamW, global_norm};
 use crate::checkpoint::{self, Position};
+use crate::held_out::Best;
 use crate::metrics::MetricsFile;
 use crate::schedule::learning_rate;
-use crate::{Error, Parameters, StepMetrics, Tracked, TrainConfig};
+use crate::{Error, Measurement, Parameters, StepMetrics, Stopping, Tracked, TrainConfig};
 use burn::tensor::Tensor;
 use lore_datasets::batches::Batch;
 use lore_datasets::mixture::Mixture;
@@ -45,6 +46,11 @@ pub trait Objective {
         batch.mask.clone()
     }
 
+    /// How many times the learning rate of the schedule a parameter learns at.
+    fn rate_factor(&self, _name: &str) -> f64 {
+        1.0
+    }
+
     /// The weighted sum of row losses as a tracked `[1, 1]` tensor, and the figures beside it.
     fn loss(&self, parameters: &Tracked, micro: &Micro) -> (Tensor<2>, Figures);
 }
@@ -67,6 +73,8 @@ pub struct Trained {
     pub parameters: Parameters,
     /// Every step's figures.
     pub metrics: Vec<StepMetrics>,
+    /// When these parameters were measured on held-out text, and what was measured, if anything was.
+    pub best: Option<Measurement>,
 }
 
 /// Trains `parameters` on `mixture`, from the newest checkpoint in the run's folder if there is one.
@@ -76,15 +84,32 @@ pub struct Trained {
 /// Files that cannot be read or written, a checkpoint of another run, a loss that is not a number.
 pub fn train(
     run: &Run<'_>,
+    parameters: Parameters,
+    mixture: &Mixture,
+    objective: &dyn Objective,
+    progress: &dyn Progress,
+) -> Result<Trained, Error> {
+    train_until(run, parameters, mixture, objective, None, progress)
+}
+
+/// [`train`], measuring on held-out text on the way. What it leaves are the parameters that measured best; an interrupted
+/// run remembers them.
+///
+/// # Errors
+/// Those of [`train`], and of measuring.
+pub fn train_until(
+    run: &Run<'_>,
     mut parameters: Parameters,
     mixture: &Mixture,
     objective: &dyn Objective,
+    stopping: Option<Stopping<'_>>,
     progress: &dyn Progress,
 ) -> Result<Trained, Error> {
     let config = run.config;
     std::fs::create_dir_all(run.directory).map_err(Error::io("create", run.directory))?;
     let mut optimiser = AdamW::new(&parameters);
-    let resumed = checkpoint::load(run.directory, run.identity, &mut parameters, &mut optimiser)?;
+    let mut best = None;
+    let resumed = checkpoint::load(run.directory, run.identity, &mut parameters, &mut optimiser, &mut best)?;
     let mut position = resumed.unwrap_or(Position { step: 0, tokens: 0 });
     if position.step > 0 {
         progress.note(&format!("{}: going on after step {}", run.label, position.step));
@@ -93,7 +118,8 @@ pub fn train(
     let per_step = (config.batch_sequences * config.sequence_length) as u64;
     let mut task =
         progress.task(run.label, Some((config.steps - position.step.min(config.steps)) * per_step), Unit::Tokens);
-    while position.step < config.steps {
+    let is_over = |best: &Option<Best>| stopping.is_some_and(|stopping| stopping.is_over(best.as_ref()));
+    while position.step < config.steps && !is_over(&best) {
         let start = Instant::now();
         let step = position.step;
         let batch = mixture.batch(step);
@@ -106,9 +132,14 @@ pub fn train(
         }
         let scale = config.clip_norm.map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0));
         let rate = learning_rate(config, step);
-        optimiser.step(&mut parameters, gradients, config, rate, scale);
+        optimiser.step(&mut parameters, gradients, config, |name| rate * objective.rate_factor(name), scale);
         position.step += 1;
         position.tokens += batch.tokens.len() as u64;
+        let seconds = start.elapsed().as_secs_f64();
+        let held_out = match &stopping {
+            Some(stopping) => stopping.after(position.step, config.steps, &parameters, &mut best)?,
+            None => None,
+        };
         let figures = StepMetrics {
             step: position.step,
             tokens: position.tokens,
@@ -117,18 +148,26 @@ pub fn train(
             agreement: figures.agreement,
             gradient_norm: norm,
             learning_rate: rate,
-            seconds: start.elapsed().as_secs_f64(),
+            held_out,
+            seconds,
         };
         file.append(&figures)?;
-        task.message(&format!("step {}/{}, loss {:.3}", figures.step, config.steps, figures.loss));
+        let measured = held_out.map(|value| format!(", held out {value:.4}")).unwrap_or_default();
+        task.message(&format!("step {}/{}, loss {:.3}{measured}", figures.step, config.steps, figures.loss));
         metrics.push(figures);
         task.advance(batch.tokens.len() as u64);
         if position.step.is_multiple_of(config.checkpoint_every.max(1)) && position.step < config.steps {
-            checkpoint::save(run.directory, run.identity, &position, &parameters, &optimiser)?;
+            checkpoint::save(run.directory, run.identity, &position, &parameters, &optimiser, best.as_ref())?;
         }
     }
-    task.finish(&format!("{} steps, {} tokens", position.step, position.tokens));
-    Ok(Trained { parameters, metrics })
+    let (steps, tokens) = (position.step, position.tokens);
+    let Some(best) = best else {
+        task.finish(&format!("{steps} steps, {tokens} tokens"));
+        return Ok(Trained { parameters, metrics, best: None });
+    };
+    let Best { measured, parameters, .. } = best;
+    task.finish(&format!("{steps} steps, {tokens} tokens, best {:.4} after step {}", measured.value, measured.step));
+    Ok(Trained { parameters, metrics, best: Some(measured) })
 }
 
 /// Removes what [`train`] kept for going on; call it when the result is safely stored.

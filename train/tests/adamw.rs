@@ -84,7 +84,7 @@ fn ten_steps_are_those_of_the_paper() {
             gradients.insert((*name).to_owned(), tensor(&gradient, *shape));
         }
         let before = values(parameters.get("other").unwrap());
-        optimiser.step(&mut parameters, gradients, &config, 0.01 / f64::from(step), scale);
+        optimiser.step(&mut parameters, gradients, &config, |_| 0.01 / f64::from(step), scale);
         assert_eq!(before == values(parameters.get("other").unwrap()), step % 4 == 0);
         for ((name, _), reference) in SHAPES.iter().zip(&references) {
             worst = worst.max(reference.difference(parameters.get(name).unwrap()));

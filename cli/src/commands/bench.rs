@@ -18,6 +18,7 @@ use lore_model::generate::{Generation, generate};
 use lore_model::ops::host::matrix;
 use lore_model::ops::precision::Precision;
 use lore_model::ops::profile;
+use lore_model::quantised::Blocks;
 use lore_model::sampling::{Random, Sampling};
 use lore_train::adamw::AdamW;
 use lore_train::{Objective, Parameters, TrainConfig, gradients};
@@ -62,6 +63,9 @@ pub struct BenchArguments {
     /// What the factors of large matrix products are rounded to
     #[arg(long, value_enum, default_value_t = BenchPrecision::F32)]
     precision: BenchPrecision,
+    /// With `lora`: keep the frozen matrices in blocks
+    #[arg(long, value_enum, value_name = "BLOCKS")]
+    quantise: Option<BenchBlocks>,
     /// Show where the time goes, by operation
     #[arg(long)]
     profile: bool,
@@ -77,6 +81,30 @@ enum BenchPrecision {
     F32,
     /// To bfloat16, where the processor multiplies that faster
     Bf16,
+}
+
+/// Blocks of frozen matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum BenchBlocks {
+    /// Eight bits a value
+    #[value(name = "q8_0")]
+    Eight,
+    /// Four bits a value
+    #[value(name = "q4_0")]
+    Four,
+    /// Four bits a value and the smallest of 32
+    #[value(name = "q4_1")]
+    FourAndLeast,
+}
+
+impl From<BenchBlocks> for Blocks {
+    fn from(blocks: BenchBlocks) -> Self {
+        match blocks {
+            BenchBlocks::Eight => Self::Q8_0,
+            BenchBlocks::Four => Self::Q4_0,
+            BenchBlocks::FourAndLeast => Self::Q4_1,
+        }
+    }
 }
 
 /// What can be measured.
@@ -103,6 +131,11 @@ enum Workload {
 pub fn bench(arguments: &BenchArguments, session: &Session) -> Result<()> {
     let device = session.device.device()?;
     let decoder = random_decoder(arguments.layers.into(), &device)?.with_recompute(arguments.recompute);
+    let decoder = match (arguments.quantise, arguments.workload) {
+        (None, _) => decoder,
+        (Some(blocks), Workload::Lora) => decoder.quantised(blocks.into()),
+        (Some(_), _) => return Err(Error::Usage("--quantise is for `lore bench lora`".into())),
+    };
     let work = Work {
         decoder,
         rows: usize::from(arguments.sequences) * usize::from(arguments.length),
@@ -184,7 +217,13 @@ fn estimated_memory(arguments: &BenchArguments, decoder: &Decoder) -> Option<u64
         ..TrainConfig::default()
     };
     match arguments.workload {
-        Workload::Lora => Some(memory::of_module_step(&decoder.config, &LoraConfig::default(), &train, Taught::Labels)),
+        Workload::Lora => Some(memory::of_module_step(
+            &decoder.config,
+            arguments.quantise.map(Into::into),
+            &LoraConfig::default(),
+            &train,
+            Taught::Labels,
+        )),
         Workload::Full => Some(memory::of_whole_step(&decoder.config, &train, Taught::Labels)),
         Workload::Distil => {
             let student =
@@ -235,7 +274,7 @@ impl Work {
         let mut optimiser = AdamW::new(&parameters);
         self.timed(self.rows, || {
             let (gradients, _) = gradients(&parameters, 0, &batch, 1, objective).expect("every position has a target");
-            optimiser.step(&mut parameters, gradients, &config, 1e-5, 1.0);
+            optimiser.step(&mut parameters, gradients, &config, |_| 1e-5, 1.0);
         })
     }
 

@@ -133,15 +133,19 @@ pub fn targets(base: &Base, facts: &Facts) -> Estimate {
 
 /// Parameters of an adapter.
 pub fn lora_parameters(lora: &LoraConfig, config: &ModelConfig) -> u64 {
-    let suffixes: Vec<String> = lora.targets.iter().map(|target| format!("{target}.weight")).collect();
-    let shapes = config.expected_tensors();
-    let targets = shapes.iter().filter(|(name, _)| suffixes.iter().any(|suffix| name.ends_with(suffix)));
-    targets.map(|(_, shape)| lora.rank as u64 * shape.iter().sum::<usize>() as u64).sum()
+    let parameters = |(name, shape): (String, Vec<usize>)| {
+        let path = name.strip_suffix("_proj.weight").map(|stem| format!("{stem}_proj"));
+        let path = path.filter(|path| lora.selects(path))?;
+        let magnitudes = if lora.dora { shape[0] } else { 0 };
+        Some((lora.rank_of(&path) * shape.iter().sum::<usize>() + magnitudes) as u64)
+    };
+    config.expected_tensors().into_iter().filter_map(parameters).sum()
 }
 
 /// Training a module: forward and backward through a frozen base, whose weights need no gradient.
 pub fn module(module: &ModuleConfig, base: &Base, facts: &Facts) -> Estimate {
-    let tokens = tokens(&module.train);
+    let times = module.sweep.as_ref().map_or(1, |sweep| sweep.lr.len() as u64);
+    let tokens = times * tokens(&module.train);
     let mut estimate = Estimate { tokens: Some(tokens), ..Estimate::default() };
     if let Some(teacher) = &facts.teacher {
         let student = student(base, teacher);
@@ -151,19 +155,21 @@ pub fn module(module: &ModuleConfig, base: &Base, facts: &Facts) -> Estimate {
         let taught = match module.rehearse {
             Rehearse::Teacher if module.replay > 0.0 => Taught::By(teacher),
             Rehearse::Base if module.replay > 0.0 => Taught::ByItself,
+            _ if module.context.is_some() => Taught::ByItself,
             Rehearse::Teacher | Rehearse::Base | Rehearse::Text => Taught::Labels,
         };
-        estimate.memory = Some(memory::of_module_step(&student, &module.lora, &module.train, taught));
+        estimate.memory = Some(memory::of_module_step(&student, module.quantise, &module.lora, &module.train, taught));
         estimate.disk = Some(4 * parameters + 2 * 12 * parameters);
         estimate.seconds = Some(facts.seconds((4 * frozen + 6 * parameters) as f64 * tokens as f64));
     }
     estimate
 }
 
-/// Scoring: teacher, base, each module and each combination on each topic and on general text.
-pub fn evaluate(evaluate: &Evaluate, base: &Base, topics: usize, facts: &Facts) -> Estimate {
+/// Scoring: teacher, base, each module, each combination and each module of several topics on each topic and on general
+/// text.
+pub fn evaluate(evaluate: &Evaluate, base: &Base, topics: usize, joint: usize, facts: &Facts) -> Estimate {
     let once = (topics + 1) as u64 * evaluate.tokens_per_text;
-    let of_base = (1 + topics + evaluate.combine.len()) as u64 * once;
+    let of_base = (1 + topics + evaluate.combine.len() + joint) as u64 * once;
     let mut estimate = Estimate { tokens: Some(once + of_base), ..Estimate::default() };
     if let Some(teacher) = &facts.teacher {
         let (large, small) = (teacher.parameter_count() as u64, student(base, teacher).parameter_count() as u64);

@@ -3,6 +3,7 @@
 
 use lore_finetune::LoraConfig;
 use lore_model::config::ModelConfig;
+use lore_model::quantised::Blocks;
 use lore_train::TrainConfig;
 
 use super::estimate::lora_parameters;
@@ -56,11 +57,39 @@ pub fn of_whole_step(config: &ModelConfig, train: &TrainConfig, taught: Taught<'
     PROGRAM + taught.weights(config) + 4 * weights(config) + head + passes(config, train, 0, taught)
 }
 
-/// A step that trains low-rank updates of frozen weights.
-pub fn of_module_step(config: &ModelConfig, lora: &LoraConfig, train: &TrainConfig, taught: Taught<'_>) -> u64 {
+/// A step that trains low-rank updates of frozen weights, which may be kept in blocks.
+pub fn of_module_step(
+    config: &ModelConfig,
+    quantise: Option<Blocks>,
+    lora: &LoraConfig,
+    train: &TrainConfig,
+    taught: Taught<'_>,
+) -> u64 {
     let updates = 16 * lora_parameters(lora, config);
-    let ranks = lora.rank * lora.targets.len();
-    PROGRAM + taught.weights(config) + weights(config) + updates + passes(config, train, ranks, taught)
+    // Updates of one block keep a value each for every direction.
+    let paths = config.expected_tensors().into_iter().filter_map(|(name, _)| {
+        let path = name.strip_prefix("model.layers.0.")?.strip_suffix(".weight")?.to_owned();
+        path.ends_with("_proj").then(|| format!("model.layers.0.{path}"))
+    });
+    let ranks = paths.filter(|path| lora.selects(path)).map(|path| lora.rank_of(&path)).sum();
+    PROGRAM + taught.weights(config) + frozen(config, quantise) + updates + passes(config, train, ranks, taught)
+}
+
+/// Frozen weights: the matrices of projections in blocks if that was asked for, and one of them expanded.
+fn frozen(config: &ModelConfig, quantise: Option<Blocks>) -> u64 {
+    let Some(kind) = quantise else { return weights(config) };
+    let (mut bytes, mut largest) = (0, 0);
+    for (name, shape) in config.expected_tensors() {
+        let values: usize = shape.iter().product();
+        match shape[..] {
+            [rows, columns] if name.ends_with("_proj.weight") => {
+                bytes += kind.bytes(rows, columns);
+                largest = largest.max(4 * values);
+            }
+            _ => bytes += 4 * values,
+        }
+    }
+    (bytes + largest) as u64
 }
 
 /// What forward passes keep of one micro-batch for the backward pass, what passes through that, and a chunk of logits.
@@ -118,7 +147,7 @@ mod tests {
         assert_eq!(taught, PROGRAM + 5 * weights + 160 + labels + 600);
         // Two updates of rank 3: on q (4 and 4) and down (6 and 4), 54 values a block, 6 inner values a row.
         let lora = LoraConfig { rank: 3, targets: vec!["q_proj".into(), "down_proj".into()], ..LoraConfig::default() };
-        let module = of_module_step(&config, &lora, &train, Taught::Labels);
+        let module = of_module_step(&config, None, &lora, &train, Taught::Labels);
         assert_eq!(module, PROGRAM + weights + 16 * 2 * 54 + labels + 4 * 15 * 2 * 6);
         let recomputed = TrainConfig { recompute: true, accumulate: 3, ..train };
         let smaller = of_whole_step(&config, &recomputed, Taught::Labels);

@@ -58,6 +58,9 @@ pub fn stages(recipe: &Recipe) -> Vec<Box<dyn Stage>> {
     for topic in &recipe.topics {
         stages.push(Box::new(ModuleStage::new(topic, recipe)));
     }
+    for joint in &recipe.joint {
+        stages.push(Box::new(ModuleStage::joint(joint, recipe)));
+    }
     stages.push(Box::new(EvaluateStage::new(recipe)));
     stages.push(Box::new(ReportStage::new(recipe)));
     stages
@@ -67,12 +70,17 @@ pub fn stages(recipe: &Recipe) -> Vec<Box<dyn Stage>> {
 ///
 /// # Errors
 /// When there is no such stage.
-pub fn needed_for(mut stages: Vec<Box<dyn Stage>>, wanted: &str) -> Result<Vec<Box<dyn Stage>>> {
+pub fn needed_for(stages: Vec<Box<dyn Stage>>, wanted: &str) -> Result<Vec<Box<dyn Stage>>> {
     let names: Vec<String> = stages.iter().map(|stage| stage.name().to_owned()).collect();
     if !names.iter().any(|name| name == wanted) {
         return Err(Error::Usage(format!("`{wanted}`: no stage has this name. The stages are {}", names.join(", "))));
     }
-    let mut needed = BTreeSet::from([wanted.to_owned()]);
+    Ok(needed_for_all(stages, &[wanted.to_owned()]))
+}
+
+/// The stages `wanted` and all that they need.
+pub fn needed_for_all(mut stages: Vec<Box<dyn Stage>>, wanted: &[String]) -> Vec<Box<dyn Stage>> {
+    let mut needed: BTreeSet<String> = wanted.iter().cloned().collect();
     // Inputs come before what needs them.
     for stage in stages.iter().rev() {
         if needed.contains(stage.name()) {
@@ -80,7 +88,7 @@ pub fn needed_for(mut stages: Vec<Box<dyn Stage>>, wanted: &str) -> Result<Vec<B
         }
     }
     stages.retain(|stage| needed.contains(stage.name()));
-    Ok(stages)
+    stages
 }
 
 /// The owner of the evaluation items that a topic is kept apart from; no name holds a `+`.

@@ -1,6 +1,7 @@
 //! Recipes: a whole run as one TOML file, read strictly.
 
 mod environment;
+mod module;
 mod shape;
 mod validate;
 
@@ -12,13 +13,13 @@ use lore_datasets::dedup::DedupSpec;
 use lore_datasets::extract::ExtractSpec;
 use lore_datasets::source::{SourceRequest, SourceUri};
 use lore_distill::{DepthChoice, DistilConfig, Width};
-use lore_finetune::LoraConfig;
 use lore_settings::syntax::{self, Node, Value};
 use lore_settings::{Problem, Problems, read};
 use lore_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+pub use module::{Joint, ModuleConfig, Rehearse, StoppingConfig, Sweep};
 pub use shape::Shape;
 
 /// A run: teacher, general English, base, topics with their modules, evaluation.
@@ -41,6 +42,9 @@ pub struct Recipe {
     /// The topics, one module each.
     #[serde(rename = "topic", default)]
     pub topics: Vec<Topic>,
+    /// Modules of several topics, to compare with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joint: Vec<Joint>,
     /// What is measured.
     #[serde(default)]
     pub evaluate: Evaluate,
@@ -169,47 +173,6 @@ pub struct Base {
     /// How it is trained.
     #[serde(default)]
     pub train: TrainConfig,
-}
-
-/// `[modules]`, and `[topic.module]` laid over it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ModuleConfig {
-    /// Share of general text among the training sequences, against forgetting.
-    pub replay: f64,
-    /// What is learnt from that text.
-    pub rehearse: Rehearse,
-    /// How many times its positions count when a distribution is learnt.
-    pub rehearse_weight: f64,
-    /// The adapter.
-    pub lora: LoraConfig,
-    /// How it is trained.
-    pub train: TrainConfig,
-}
-
-impl Default for ModuleConfig {
-    fn default() -> Self {
-        Self {
-            replay: 0.1,
-            rehearse: Rehearse::default(),
-            rehearse_weight: 1.0,
-            lora: LoraConfig::default(),
-            train: TrainConfig::default(),
-        }
-    }
-}
-
-/// What a module learns from replayed general text.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Rehearse {
-    /// The next token, as from the topic's text.
-    Text,
-    /// The base's own distribution: to stay as it is.
-    #[default]
-    Base,
-    /// The teacher's distribution: to stay and to become better.
-    Teacher,
 }
 
 /// `[[topic]]`
@@ -402,14 +365,20 @@ fn lists_of_rules(tree: &mut Node) {
     }
 }
 
-/// Lays each `[topic.module]` over `[modules]`, and `[modules]` over the defaults of a module.
+/// Lays each `[topic.module]` and `[joint.module]` over `[modules]`, and `[modules]` over the defaults of a module.
 fn module_defaults(tree: &mut Node) {
     let Some(defaults) = tree.get("modules").cloned() else { return };
     if !matches!(defaults.value, Value::Table(_)) {
         return;
     }
-    for topic in topics(tree) {
-        let Value::Table(entries) = &mut topic.value else { continue };
+    for owner in ["topic", "joint"] {
+        modules_over(&defaults, list(tree, owner));
+    }
+}
+
+fn modules_over(defaults: &Node, owners: &mut [Node]) {
+    for owner in owners {
+        let Value::Table(entries) = &mut owner.value else { continue };
         match entries.iter_mut().find(|(key, _)| key == "module") {
             Some((_, module)) if matches!(module.value, Value::Table(_)) => {
                 let mut merged = defaults.clone();
@@ -423,8 +392,12 @@ fn module_defaults(tree: &mut Node) {
 }
 
 fn topics(tree: &mut Node) -> &mut [Node] {
-    match tree.at_mut(&syntax::steps("topic")) {
-        Some(Node { value: Value::List(topics), .. }) => topics,
+    list(tree, "topic")
+}
+
+fn list<'a>(tree: &'a mut Node, name: &str) -> &'a mut [Node] {
+    match tree.at_mut(&syntax::steps(name)) {
+        Some(Node { value: Value::List(items), .. }) => items,
         _ => &mut [],
     }
 }

@@ -7,15 +7,13 @@ use lore_datasets::dedup::DedupSpec;
 use lore_datasets::extract::{self, ExtractSpec};
 use lore_datasets::source::SourceUri;
 use lore_distill::{DistilConfig, Loss, TeacherSource};
-use lore_finetune::LoraConfig;
 use lore_settings::syntax::{Node, Value, dotted, line_and_column, steps};
 use lore_settings::{Problem, nearest};
 use lore_train::TrainConfig;
 
-use super::{General, ModuleConfig, Recipe, Shape, Split, Topic};
+use super::{General, Recipe, Shape, Split, Topic};
 
-/// The projections a decoder block has.
-const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+mod module;
 
 /// Adds every impossible value of `recipe`. What was reported while reading is not judged again.
 pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Problem>) {
@@ -64,7 +62,9 @@ pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Pro
         check.decontaminate(&at("decontaminate"), topic);
         check.split(&at("split"), &topic.split);
         check.module(&at("module"), &topic.module);
+        check.validation(&at("split.validation"), &topic.module, topic);
     }
+    check.joint(recipe, &mut names);
 
     let evaluate = &recipe.evaluate;
     check.positive("evaluate.tokens_per_text", evaluate.tokens_per_text);
@@ -221,36 +221,6 @@ impl Check<'_> {
             let rest = split.validation + split.test < 1.0;
             self.that(rest, path, "leaves nothing to train on: `validation` + `test` must be less than 1");
             self.that(split.test > 0.0, &format!("{path}.test"), "must be more than 0: the report scores this share");
-        }
-    }
-
-    fn module(&mut self, path: &str, module: &ModuleConfig) {
-        let replay = (0.0..1.0).contains(&module.replay);
-        self.that(replay, &format!("{path}.replay"), "must be at least 0 and less than 1");
-        let counted = module.rehearse_weight.is_finite() && module.rehearse_weight > 0.0;
-        self.that(counted, &format!("{path}.rehearse_weight"), "must be more than 0");
-        self.lora(&format!("{path}.lora"), &module.lora);
-        self.train(&format!("{path}.train"), &module.train);
-    }
-
-    fn lora(&mut self, path: &str, lora: &LoraConfig) {
-        self.positive(&format!("{path}.rank"), lora.rank as u64);
-        let alpha = lora.alpha.is_finite() && lora.alpha > 0.0;
-        self.that(alpha, &format!("{path}.alpha"), "must be more than 0");
-        self.that(!lora.targets.is_empty(), &format!("{path}.targets"), "must name at least one projection");
-        self.that(!lora.weights.is_empty(), &format!("{path}.weights"), "must hold at least one weight, such as 1.0");
-        let usable = lora.weights.iter().all(|weight| weight.is_finite() && *weight > 0.0);
-        self.that(usable, &format!("{path}.weights"), "must be numbers more than 0");
-        let mut seen = BTreeSet::new();
-        for (index, target) in lora.targets.iter().enumerate() {
-            let path = format!("{path}.targets.{index}");
-            let hint = match nearest(target, PROJECTIONS) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known: {}", PROJECTIONS.join(", ")),
-            };
-            let known = PROJECTIONS.contains(&target.as_str());
-            self.hinted(known, &path, &format!("is `{target}`, which is not a projection"), Some(hint));
-            self.that(seen.insert(target), &path, &format!("names `{target}` a second time"));
         }
     }
 

@@ -30,7 +30,19 @@ pub struct EvaluateStage {
     base: Base,
     /// Name and prompts of each topic.
     topics: Vec<(String, Vec<String>)>,
+    /// Name and topics of each module of several topics.
+    joint: Vec<(String, Vec<String>)>,
     seed: u64,
+}
+
+/// A module of several topics, to compare with.
+pub struct JointModule {
+    /// Its name.
+    pub name: String,
+    /// Its topics.
+    pub topics: Vec<String>,
+    /// The PEFT adapter.
+    pub module: PathBuf,
 }
 
 /// A topic as it is measured.
@@ -59,6 +71,8 @@ pub struct EvaluateRequest<'a> {
     pub general: &'a Path,
     /// The topics, in the order of the recipe.
     pub topics: &'a [MeasuredTopic],
+    /// Modules of several topics.
+    pub joint: &'a [JointModule],
     /// Where to write `evaluation.json`.
     pub folder: &'a Path,
     /// Device, progress.
@@ -69,7 +83,12 @@ impl EvaluateStage {
     /// Measures the run of `recipe`.
     pub fn new(recipe: &Recipe) -> Self {
         let topics = recipe.topics.iter().map(|topic| (topic.name.clone(), topic.prompts.clone())).collect();
-        Self { evaluate: recipe.evaluate.clone(), base: recipe.base.clone(), topics, seed: recipe.seed }
+        let joint = recipe.joint.iter().map(|joint| {
+            let topics = joint.topics_of(recipe).into_iter().map(|topic| topic.name.clone());
+            (joint.name.clone(), topics.collect())
+        });
+        let joint = joint.collect();
+        Self { evaluate: recipe.evaluate.clone(), base: recipe.base.clone(), topics, joint, seed: recipe.seed }
     }
 }
 
@@ -80,15 +99,20 @@ impl Stage for EvaluateStage {
 
     fn inputs(&self) -> Vec<String> {
         let of_topics = self.topics.iter().flat_map(|(t, _)| [format!("topic:{t}"), format!("module:{t}")]);
-        ["teacher", "general", "base"].map(String::from).into_iter().chain(of_topics).collect()
+        let joint = self.joint.iter().map(|(name, _)| format!("module:{name}"));
+        ["teacher", "general", "base"].map(String::from).into_iter().chain(of_topics).chain(joint).collect()
     }
 
     fn config(&self) -> Value {
-        json!({ "evaluate": self.evaluate, "topics": self.topics, "seed": self.seed })
+        let mut config = json!({ "evaluate": self.evaluate, "topics": self.topics, "seed": self.seed });
+        if !self.joint.is_empty() {
+            config["joint"] = json!(self.joint);
+        }
+        config
     }
 
     fn estimate(&self, facts: &Facts) -> Estimate {
-        estimate::evaluate(&self.evaluate, &self.base, self.topics.len(), facts)
+        estimate::evaluate(&self.evaluate, &self.base, self.topics.len(), self.joint.len(), facts)
     }
 
     fn run(&self, context: &StageContext<'_>) -> Result<Outcome> {
@@ -104,6 +128,10 @@ impl Stage for EvaluateStage {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
+        let joint = self.joint.iter().map(|(name, topics)| {
+            let module = context.input(&format!("module:{name}"))?.folder.join("module");
+            Ok(JointModule { name: name.clone(), topics: topics.clone(), module })
+        });
         measure(&EvaluateRequest {
             evaluate: &self.evaluate,
             seed: self.seed,
@@ -111,6 +139,7 @@ impl Stage for EvaluateStage {
             base: &context.input("base")?.folder.join("base"),
             general: &context.input("general")?.folder,
             topics: &topics,
+            joint: &joint.collect::<Result<Vec<_>>>()?,
             folder: context.folder,
             session: context.session,
         })
@@ -173,6 +202,16 @@ fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
             }
         };
         rows.push(table.row(label, kind, &names, base_bytes + all_bytes, &row));
+    }
+    for joint in request.joint {
+        let adapter = peft::read(&joint.module)?;
+        adapter.check_base(&model.files.config, &fingerprint, false)?;
+        let module = LoadedModule::new(&adapter, &device);
+        let row = run(&activate(&model.decoder, &[(&module, 1.0)]), &format!("score: {}", joint.name))?;
+        let bytes = base_bytes + module.bytes() as u64;
+        let row = table.row(&joint.name, RowKind::Control, std::slice::from_ref(&joint.name), bytes, &row);
+        let description = format!("One module trained on {} together.", joint.topics.join(", "));
+        rows.push(Row { description, ..row });
     }
     let samples = samples(request, &prompts, &model, &modules)?;
     // The base is no longer needed beside the teacher.

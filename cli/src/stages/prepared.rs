@@ -73,6 +73,20 @@ pub fn open_tokens(folder: &Path, split: Split) -> Result<Arc<TokenStore>> {
 /// # Errors
 /// When its documents cannot be read.
 pub fn held_out(folder: &Path, tokenizer: &Tokenizer, tokens: u64, passage: usize) -> Result<Vec<EvalPassage>> {
+    passages_of(folder, Split::Test, tokenizer, tokens, passage)
+}
+
+/// Passages of a split of a prepared corpus.
+///
+/// # Errors
+/// When its documents cannot be read.
+pub fn passages_of(
+    folder: &Path,
+    split: Split,
+    tokenizer: &Tokenizer,
+    tokens: u64,
+    passage: usize,
+) -> Result<Vec<EvalPassage>> {
     let documents = Documents::read(&folder.join(DOCUMENTS))?;
     let limits = PassageLimits {
         max_tokens: passage,
@@ -80,5 +94,5 @@ pub fn held_out(folder: &Path, tokenizer: &Tokenizer, tokens: u64, passage: usiz
         max_per_document: Some(2),
         max_total_tokens: usize::try_from(tokens).ok(),
     };
-    Ok(passages(&documents, Split::Test, tokenizer, &limits)?)
+    Ok(passages(&documents, split, tokenizer, &limits)?)
 }

@@ -141,6 +141,7 @@ fn write_report(request: &ReportRequest<'_>) -> Result<Outcome> {
                     bytes: 4 * parameters,
                     load_ms: evaluation.load_ms.get(&topic.name).copied(),
                     curve: curve(&facts["curve"]),
+                    sweep: serde_json::from_value(facts["sweep"].clone()).unwrap_or_default(),
                 }
             })
             .collect(),

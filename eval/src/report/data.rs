@@ -197,6 +197,20 @@ pub struct ModuleFacts {
     /// Training log.
     #[serde(default)]
     pub curve: Vec<CurvePoint>,
+    /// Learning rates that were tried, of which the best on validation text was kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sweep: Vec<SweptRate>,
+}
+
+/// A learning rate that was tried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct SweptRate {
+    /// The peak learning rate.
+    pub learning_rate: f64,
+    /// Bits per byte of validation text at its best.
+    pub bits_per_byte: f64,
+    /// The step after which that was measured.
+    pub step: u64,
 }
 
 /// Bits per byte of each row (what is loaded) on each column (a held-out text).

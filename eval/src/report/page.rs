@@ -1,7 +1,7 @@
 use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
 
-use super::data::{ModelFacts, ModuleFacts, Report, Stage, TopicData, TopicRouting};
+use super::data::{ModelFacts, ModuleFacts, Report, Stage, SweptRate, TopicData, TopicRouting};
 use super::error::ReportError;
 use super::headline::{claim_on_trial, headline};
 use super::heat::HeatScale;
@@ -37,6 +37,7 @@ struct ModuleView<'a> {
     load: String,
     tokens: String,
     gain: String,
+    sweep: String,
 }
 
 /// The report as one HTML page that loads nothing from elsewhere and needs no JavaScript.
@@ -180,6 +181,12 @@ fn module_chart(report: &Report) -> Option<Value> {
     both(|width, class| loss_chart(&series, width, class), [460.0, 350.0])
 }
 
+/// `1e-3: 1.212, 3e-4: 1.235`.
+fn sweep(rates: &[SweptRate]) -> String {
+    let rate = |rate: &SweptRate| format!("{:e}: {}", rate.learning_rate, quantity::bits(Some(rate.bits_per_byte)));
+    rates.iter().map(rate).collect::<Vec<String>>().join(", ")
+}
+
 fn module_view<'a>(report: &'a Report, module: &'a ModuleFacts) -> ModuleView<'a> {
     let base = report.base.resident_bytes;
     let share = (base > 0).then(|| module.bytes as f64 / base as f64 * 100.0);
@@ -193,6 +200,7 @@ fn module_view<'a>(report: &'a Report, module: &'a ModuleFacts) -> ModuleView<'a
         load: module.load_ms.map_or_else(|| quantity::MISSING.into(), |ms| format!("{} ms", quantity::fixed(ms, 0))),
         tokens: module.curve.last().map_or_else(|| quantity::MISSING.into(), |p| quantity::count(p.tokens)),
         gain: quantity::change(report.own_gain(module).map(|gain| -gain.percent)),
+        sweep: sweep(&module.sweep),
     }
 }
 

@@ -98,6 +98,7 @@ fn module(index: usize, topic: &str) -> ModuleFacts {
         bytes: 4_810_000,
         load_ms: Some(11.0 + index as f64),
         curve: curve(3.2 + 0.1 * index as f64, 2.1 + 0.07 * index as f64, 30.0),
+        sweep: Vec::new(),
     }
 }
 

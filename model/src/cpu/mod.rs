@@ -6,6 +6,7 @@
 pub mod adamw;
 pub mod attention;
 pub mod bf16;
+pub mod blocks;
 pub mod divergence;
 pub mod exp;
 pub mod matmul;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Most tensors a recomputed part may have: its input, its weights and their updates.
-const LIMIT: usize = 32;
+const LIMIT: usize = 40;
 
 type Forward = dyn Fn(&[Tensor<2>]) -> Tensor<2> + Send + Sync;
 
@@ -26,7 +26,7 @@ impl fmt::Debug for Recomputed {
 /// backward pass. `forward` must depend on nothing tracked but its inputs.
 ///
 /// # Panics
-/// With more than 32 inputs, or none.
+/// With more than 40 inputs, or none.
 pub fn recomputed(
     mut inputs: Vec<Tensor<2>>,
     forward: impl Fn(&[Tensor<2>]) -> Tensor<2> + Send + Sync + 'static,

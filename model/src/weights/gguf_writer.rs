@@ -9,6 +9,7 @@ use tempfile::{NamedTempFile, TempPath};
 
 use super::dequantise::BlockFormat;
 use super::gguf_metadata::Value;
+use super::quantise::q8_0;
 use crate::Error;
 
 /// Where tensors begin, unless `general.alignment` says otherwise.
@@ -140,19 +141,6 @@ fn count(tensor: &GgufTensor) -> u64 {
 
 fn bytes(tensor: &GgufTensor) -> u64 {
     count(tensor) / tensor.format.block_values() as u64 * tensor.format.block_bytes() as u64
-}
-
-/// A block of 32 values: their largest absolute value over 127 as `f16`, and what each is in units of it.
-fn q8_0(values: &[f32; 32]) -> [u8; 34] {
-    let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    let unit = largest / 127.0;
-    let inverse = if unit > 0.0 { 1.0 / unit } else { 0.0 };
-    let mut block = [0; 34];
-    block[..2].copy_from_slice(&f16::from_f32(unit).to_le_bytes());
-    for (byte, value) in block[2..].iter_mut().zip(values) {
-        *byte = ((value * inverse).round() as i8).cast_unsigned();
-    }
-    block
 }
 
 fn problems(metadata: &[(&str, Value)], tensors: &[GgufTensor]) -> Vec<String> {

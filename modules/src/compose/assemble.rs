@@ -20,6 +20,7 @@ pub(super) fn shapes<'a>(
         if !weight.is_finite() {
             problems.push(format!("the weight of module {} is {weight}; expected a finite number", place + 1));
         }
+        problems.extend(adapter.without_base().map(|problem| format!("module {}: {problem}", place + 1)));
         for (path, update) in &adapter.updates {
             let shape = (update.out_features, update.in_features);
             let first = *shapes.entry(path.as_str()).or_insert(shape);

@@ -183,7 +183,7 @@ fn concatenated(parts: &[Part<'_>]) -> (LowRank, Kept) {
             b.extend(columns.iter().map(|&value| (factor * f64::from(value)) as f32));
         }
     }
-    let update = LowRank { a, b, rank, in_features, out_features, scale: 1.0 };
+    let update = LowRank { a, b, rank, in_features, out_features, scale: 1.0, magnitude: None };
     let norm = Factors::of(&update, 1.0).norm();
     (update, Kept { rank, norm, lost: 0.0 })
 }

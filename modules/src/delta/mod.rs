@@ -11,7 +11,7 @@ mod singular;
 
 pub use factors::Factors;
 pub(crate) use singular::zero_update;
-pub use singular::{Keep, Kept, Singular};
+pub use singular::{Keep, Kept, Singular, principal};
 
 /// `√Σx²`.
 pub fn root_of_squares(values: impl Iterator<Item = f64>) -> f64 {

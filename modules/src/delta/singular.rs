@@ -101,8 +101,27 @@ impl Singular {
         let a = a.map(|(k, column)| (roots[k] * self.v[(column, k)]) as f32).collect();
         let b = (0..out_features).flat_map(|row| (0..rank).map(move |k| (row, k)));
         let b = b.map(|(row, k)| (roots[k] * self.u[(row, k)]) as f32).collect();
-        (LowRank { a, b, rank, in_features, out_features, scale: 1.0 }, kept)
+        (LowRank { a, b, rank, in_features, out_features, scale: 1.0, magnitude: None }, kept)
     }
+}
+
+/// The factors `[A, B]` of the largest singular triples of a row-major matrix, `B·A` the best approximation of this rank, both
+/// factors of equal size: `[rank, columns]` and `[rows, rank]`, with zeros where the matrix has less rank.
+///
+/// # Errors
+/// [`Error::Decomposition`].
+pub fn principal(values: &[f32], columns: usize, rank: usize) -> Result<[Vec<f32>; 2], Error> {
+    let rows = values.len() / columns;
+    let dense = DMatrix::from_fn(rows, columns, |row, column| f64::from(values[row * columns + column]));
+    let (update, _) = Singular::of_dense(&dense, Keep::Rank(rank))?.update();
+    let mut a = update.a;
+    a.resize(rank * columns, 0.0);
+    let mut b = Vec::with_capacity(rows * rank);
+    for row in update.b.chunks_exact(update.rank) {
+        b.extend(row);
+        b.resize(b.len() + rank - update.rank, 0.0);
+    }
+    Ok([a, b])
 }
 
 /// What cutting `ΔW` down to a rank has left of it.
@@ -127,7 +146,15 @@ impl Kept {
 
 /// An update that changes nothing.
 pub(crate) fn zero_update(out_features: usize, in_features: usize) -> LowRank {
-    LowRank { a: vec![0.0; in_features], b: vec![0.0; out_features], rank: 1, in_features, out_features, scale: 1.0 }
+    LowRank {
+        a: vec![0.0; in_features],
+        b: vec![0.0; out_features],
+        rank: 1,
+        in_features,
+        out_features,
+        scale: 1.0,
+        magnitude: None,
+    }
 }
 
 fn above_rounding(mut values: Vec<f64>) -> Vec<f64> {

@@ -152,6 +152,7 @@ pub(super) fn check_shapes(modules: &[(&str, &Adapter)]) -> Result<(), Error> {
     let mut problems = Vec::new();
     let mut shapes: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for (name, adapter) in modules {
+        problems.extend(adapter.without_base().map(|problem| format!("{name}: {problem}")));
         for (path, update) in &adapter.updates {
             let shape = (update.out_features, update.in_features);
             if *shapes.entry(path).or_insert(shape) != shape {

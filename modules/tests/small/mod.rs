@@ -59,7 +59,7 @@ pub fn module(rank: usize, alpha: f64, targets: &[&str], seed: u64) -> Adapter {
         let mut draw = |count: usize| -> Vec<f32> { (0..count).map(|_| random.normal() as f32 * 0.2).collect() };
         let (a, b) = (draw(rank * in_features), draw(out_features * rank));
         let scale = config.scale_of(path);
-        updates.insert(path.to_owned(), LowRank { a, b, rank, in_features, out_features, scale });
+        updates.insert(path.to_owned(), LowRank { a, b, rank, in_features, out_features, scale, magnitude: None });
     }
     assert!(!updates.is_empty());
     Adapter { config, updates, base: None, metadata: BTreeMap::new() }

@@ -39,6 +39,7 @@ impl Workshop {
             in_features: 4,
             out_features,
             scale: 1.0,
+            magnitude: None,
         };
         let updates = [("model.layers.0.self_attn.q_proj", 4), ("model.layers.0.self_attn.v_proj", 2)];
         let adapter = Adapter {
