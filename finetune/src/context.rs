@@ -33,8 +33,8 @@ impl Default for ContextConfig {
 pub(crate) struct Told {
     /// The rows after the passages; rows of other parts as they were.
     pub(crate) micro: Micro,
-    /// The base's final hidden states of the rows of topics, `[rows, hidden]`.
-    pub(crate) hidden: Tensor<2>,
+    /// The base's final hidden states of the rows of topics, `[rows, hidden]`, if there are any.
+    pub(crate) hidden: Option<Tensor<2>>,
 }
 
 impl ContextConfig {
@@ -65,12 +65,15 @@ impl ContextConfig {
         let rows: Vec<usize> = read.iter().cloned().flatten().collect();
         let told_rows: Vec<usize> = rows.iter().copied().filter(|row| *row < topic_rows).collect();
 
-        let tokens = Arc::new(micro.tokens[..topic_rows].to_vec());
-        let lengths: Vec<usize> = topic.iter().map(Range::len).collect();
-        let hidden = base.hidden(tokens, Arc::new(Sequences::whole(&lengths)));
-        let indices: Vec<i32> = told_rows.iter().map(|&row| row as i32).collect();
-        let indices = TensorData::new(indices, [told_rows.len()]);
-        let hidden = hidden.clone().select(0, Tensor::<1, Int>::from_data(indices, &hidden.device()));
+        let hidden = (!topic.is_empty()).then(|| {
+            let tokens = Arc::new(micro.tokens[..topic_rows].to_vec());
+            let lengths: Vec<usize> = topic.iter().map(Range::len).collect();
+            let hidden = base.hidden(tokens, Arc::new(Sequences::whole(&lengths)));
+            let indices: Vec<i32> = told_rows.iter().map(|&row| row as i32).collect();
+            let indices = TensorData::new(indices, [told_rows.len()]);
+            let device = hidden.device();
+            hidden.select(0, Tensor::<1, Int>::from_data(indices, &device))
+        });
 
         let pick = |values: &[u32]| Arc::new(rows.iter().map(|&row| values[row]).collect());
         let lengths: Vec<usize> = read.iter().map(Range::len).collect();

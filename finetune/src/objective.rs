@@ -1,6 +1,7 @@
 //! What updates learn: next tokens of topics, or what the base says of them in context; general text beside them.
 
 use crate::LoraTraining;
+use crate::context::Told;
 use burn::tensor::Tensor;
 use lore_datasets::batches::Batch;
 use lore_model::ops::head::{Divergence, Target, head_loss};
@@ -47,9 +48,9 @@ impl Objective for LoraTraining {
         let topic = 0..topic_rows;
         let general = topic_rows..rows;
         let learnt = (!topic.is_empty()).then(|| match (&self.context, &told) {
-            (Some(context), Some(told)) => {
+            (Some(context), Some(Told { hidden: Some(of_base), .. })) => {
                 let share = context.labels as f32;
-                let of_base = taught(told.hidden.clone(), self.base.head());
+                let of_base = taught(of_base.clone(), self.base.head());
                 let learnt = part(topic.clone(), of_base, 1.0 - share);
                 if share > 0.0 { joined(learnt, part(topic.clone(), labels(topic.clone()), share)) } else { learnt }
             }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 ///
 /// `q_proj`, `self_attn.q_proj` and `layers.*.q_proj` all name `model.layers.3.self_attn.q_proj`; `proj` does not.
 pub fn matches(pattern: &str, path: &str) -> bool {
-    let starts = std::iter::once(0).chain(path.match_indices('.').map(|(at, _)| at + 1));
-    !pattern.is_empty() && starts.into_iter().any(|start| whole(pattern.as_bytes(), &path.as_bytes()[start..]))
+    let mut starts = std::iter::once(0).chain(path.match_indices('.').map(|(at, _)| at + 1));
+    !pattern.is_empty() && starts.any(|start| whole(pattern.as_bytes(), &path.as_bytes()[start..]))
 }
 
 /// The value of the longest pattern that names the projection.

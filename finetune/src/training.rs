@@ -9,6 +9,7 @@ use lore_model::ops::host::matrix;
 use lore_model::projection::{LowRank, Projection};
 use lore_model::sampling::Random;
 use lore_train::{Micro, Parameters};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// The adapter asked for does not fit the base.
@@ -62,36 +63,47 @@ impl LoraTraining {
     pub fn new(base: Decoder, config: &LoraConfig, seed: u64) -> Result<Self, Error> {
         check(&base, config)?;
         let device = base.embedding.device();
+        let targets: Vec<(u64, String, &Projection)> = base
+            .blocks
+            .iter()
+            .enumerate()
+            .flat_map(|(layer, block)| {
+                let named = block.projections().into_iter().enumerate();
+                named.map(move |(index, (name, projection))| {
+                    ((layer * 16 + index) as u64, format!("model.layers.{layer}.{name}"), projection)
+                })
+            })
+            .filter(|(_, path, _)| config.selects(path))
+            .collect();
+        // Singular values take their time.
+        let factors: Result<Vec<[Vec<f32>; 2]>, lore_modules::Error> = targets
+            .par_iter()
+            .map(|(stream, path, projection)| {
+                let [outputs, inputs] = projection.weight.dims();
+                let rank = config.rank_of(path);
+                match config.init {
+                    Init::Default => Ok(random_factors(&mut Random::new(seed, *stream), rank, inputs, outputs)),
+                    Init::Pissa => principal_factors(&projection.weight, rank, config.scale_of(path)),
+                }
+            })
+            .collect();
         let mut tensors = Vec::new();
         let (mut squares, mut starts) = (BTreeMap::new(), BTreeMap::new());
-        for (layer, block) in base.blocks.iter().enumerate() {
-            for (index, (name, projection)) in block.projections().into_iter().enumerate() {
-                let path = format!("model.layers.{layer}.{name}");
-                if !config.selects(&path) {
-                    continue;
-                }
-                let [outputs, inputs] = projection.weight.dims();
-                let rank = config.rank_of(&path);
-                let [a, b] = match config.init {
-                    Init::Default => {
-                        let mut random = Random::new(seed, (layer * 16 + index) as u64);
-                        random_factors(&mut random, rank, inputs, outputs)
-                    }
-                    Init::Pissa => principal_factors(&projection.weight, rank, config.scale_of(&path))?,
-                };
-                let (a, b) = (matrix(a, rank, inputs, &device), matrix(b, outputs, rank, &device));
-                if config.init == Init::Pissa {
-                    starts.insert(path.clone(), (a.clone(), b.clone()));
-                }
-                if config.dora {
-                    let of_rows = projection.weight.squared_rows();
-                    let lengths = matrix(magnitudes(&of_rows), 1, outputs, &device);
-                    tensors.push((format!("{path}.lora_magnitude_vector"), lengths));
-                    squares.insert(path.clone(), of_rows);
-                }
-                tensors.push((format!("{path}.lora_A"), a));
-                tensors.push((format!("{path}.lora_B"), b));
+        for ((_, path, projection), [a, b]) in targets.into_iter().zip(factors?) {
+            let [outputs, inputs] = projection.weight.dims();
+            let rank = config.rank_of(&path);
+            let (a, b) = (matrix(a, rank, inputs, &device), matrix(b, outputs, rank, &device));
+            if config.init == Init::Pissa {
+                starts.insert(path.clone(), (a.clone(), b.clone()));
             }
+            if config.dora {
+                let of_rows = projection.weight.squared_rows();
+                let lengths = matrix(magnitudes(&of_rows), 1, outputs, &device);
+                tensors.push((format!("{path}.lora_magnitude_vector"), lengths));
+                squares.insert(path.clone(), of_rows);
+            }
+            tensors.push((format!("{path}.lora_A"), a));
+            tensors.push((format!("{path}.lora_B"), b));
         }
         Ok(Self {
             base,
