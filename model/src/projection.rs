@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 /// A projection's matrix, `[out, in]` as Hugging Face stores it.
 #[derive(Clone, Debug)]
+// There are some hundred of these: their size is of no matter.
+#[allow(clippy::large_enum_variant)]
 pub enum Weight {
     /// In `f32`; it can be trained.
     Dense(Tensor<2>),

@@ -272,7 +272,7 @@ fn files_of_magnitudes_that_do_not_fit_are_refused() {
         adapter
     };
     refused(&change(&|update| update.magnitude = None), "lacks magnitudes");
-    refused(&change(&|update| drop(update.magnitude.as_mut().unwrap().pop())), "magnitudes for");
+    refused(&change(&|update| update.magnitude.as_mut().unwrap().push(1.0)), "magnitudes for");
     refused(&change(&|update| update.magnitude.as_mut().unwrap()[0] = f32::NAN), "the magnitudes are NaN or infinite");
     let plain = Adapter { config: AdapterConfig { use_dora: false, ..dora.config.clone() }, ..dora.clone() };
     refused(&plain, "has magnitudes; the configuration says `use_dora` false");
