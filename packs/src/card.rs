@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use crate::documents::{Corpus, EvaluatedModel, Evaluation, TextRole};
+use crate::documents::{Corpus, Evaluation};
+use crate::facts::{changes, limits, role, together};
 use crate::format::EXTENSION;
 use crate::manifest::{BASE_FROM_RECIPE, Manifest};
 
@@ -21,7 +22,8 @@ pub(crate) fn card(manifest: &Manifest, corpus: &Corpus, evaluation: &Evaluation
         put(format_args!("\n{about}\n"));
     }
     put(format_args!("\n## What it does\n\n{}", measured(manifest, evaluation)));
-    put(format_args!("\n## Limits\n\n{}", limits(manifest, evaluation)));
+    let limits: String = limits(manifest, evaluation).iter().map(|line| format!("- {line}\n")).collect();
+    put(format_args!("\n## Limits\n\n{limits}"));
     put(format_args!("\n## Use\n\n{}", usage(manifest)));
     put(format_args!("\n## Data and licence\n\n{}", data(manifest, corpus)));
     card
@@ -68,52 +70,31 @@ fn hub_repository(source: &str) -> Option<&str> {
     Some(&rest[..end])
 }
 
-fn percent(change: f64) -> String {
-    format!("{:+.1} %", 100.0 * change)
-}
-
 /// A table of the module alone on every text, and one of all combinations.
 fn measured(manifest: &Manifest, evaluation: &Evaluation) -> String {
-    let topic = &manifest.topic;
     let mut text = String::from(
         "Bits per byte of held-out text, lower is better; ± is 1.96 standard errors of the paired difference.\n\n",
     );
     text += "| text | base | with this module | change | |\n|---|---|---|---|---|\n";
-    let (Some(base), Some(module)) = (evaluation.base_model(), evaluation.module(topic)) else { return text };
-    for column in &evaluation.texts {
-        let (Some(before), Some(after)) = (base.scores.get(&column.name), module.scores.get(&column.name)) else {
-            continue;
-        };
-        let error = after.difference_standard_error.map(|error| 196.0 * error / before.bits_per_byte);
-        let what = match (column.general, column.name == *topic) {
-            (true, _) => "general English: forgetting",
-            (false, true) => "its own topic: gain",
-            (false, false) => "another topic: interference",
-        };
-        let change = percent(after.bits_per_byte / before.bits_per_byte - 1.0);
-        let change = error.map_or(change.clone(), |error| format!("{change} ± {error:.1}"));
+    for change in changes(manifest, evaluation) {
         text += &format!(
-            "| {} | {:.3} | {:.3} | {change} | {what} |\n",
-            cell(&column.name),
-            before.bits_per_byte,
-            after.bits_per_byte
+            "| {} | {:.3} | {:.3} | {} | {} |\n",
+            cell(&change.text),
+            change.before,
+            change.after,
+            change.shown(),
+            change.role
         );
     }
-    let together: Vec<&EvaluatedModel> =
-        evaluation.models.iter().filter(|model| model.modules.len() > 1 && model.modules.contains(topic)).collect();
+    let together = together(manifest, evaluation);
     if !together.is_empty() {
         text += "\nWith other modules of the same run, change against the base alone:\n\n| active |";
         for column in &evaluation.texts {
             text += &format!(" {} |", cell(&column.name));
         }
         text += &format!("\n|---|{}\n", "---|".repeat(evaluation.texts.len()));
-        for model in together {
-            text += &format!("| {} of {} |", cell(&model.name), cell(&model.modules.join(", ")));
-            for column in &evaluation.texts {
-                let change = evaluation.change(model, &column.name).map(percent).unwrap_or_default();
-                text += &format!(" {change} |");
-            }
-            text.push('\n');
+        for (active, cells) in together {
+            text += &format!("| {} | {} |\n", cell(&active), cells.join(" | "));
         }
     }
     text + &format!("\n{}\n", evaluation.protocol.trim())
@@ -123,42 +104,34 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-fn limits(manifest: &Manifest, evaluation: &Evaluation) -> String {
-    let mut lines = vec![
-        format!(
-            "It works on one base only, {} (fingerprint `{}`). On another it may load and be wrong; Lore refuses that.",
-            manifest.base.name, manifest.base.fingerprint
+/// What to type, by the program.
+pub(crate) fn commands(manifest: &Manifest) -> [(&'static str, String); 3] {
+    let Manifest { name, version, base, .. } = manifest;
+    let base = if base.source == BASE_FROM_RECIPE { "BASE" } else { base.source.as_str() };
+    [
+        (
+            "Lore",
+            format!(
+                "lore pack install {name}-{version}.{EXTENSION}\nlore generate --base {base} --module MODULE --prompt 'The'"
+            ),
         ),
-        "A language model writes likely text, not true text; what it says about its topic must be checked.".to_owned(),
-    ];
-    if let Some(module) = evaluation.module(&manifest.topic) {
-        let worse: Vec<String> = evaluation
-            .texts
-            .iter()
-            .filter(|text| text.name != manifest.topic)
-            .filter_map(|text| Some((text, evaluation.change(module, &text.name)?)))
-            .filter(|(_, change)| *change > 0.0)
-            .map(|(text, change)| format!("{} by {:.1} %", text.name, 100.0 * change))
-            .collect();
-        if !worse.is_empty() {
-            lines.push(format!("It makes the base worse on {}.", worse.join(", ")));
-        }
-    }
-    lines.iter().map(|line| format!("- {line}\n")).collect()
+        ("PEFT", "from peft import PeftModel\nmodel = PeftModel.from_pretrained(base, \"MODULE\")".to_owned()),
+        ("llama.cpp", "convert_lora_to_gguf.py --base BASE MODULE --outfile module.gguf\nllama-cli -m BASE.gguf --lora module.gguf -p 'The'".to_owned()),
+    ]
 }
 
 fn usage(manifest: &Manifest) -> String {
-    let Manifest { name, version, base, .. } = manifest;
-    let (get, base_path) = if base.source == BASE_FROM_RECIPE {
-        ("The recipe in the pack (`recipe.toml`) makes the base: `lore run recipe.toml`.".to_owned(), "BASE")
-    } else {
-        (format!("The base: `{}`.", base.source), base.source.as_str())
+    let base = &manifest.base;
+    let get = match base.source == BASE_FROM_RECIPE {
+        true => "The recipe in the pack (`recipe.toml`) makes the base: `lore run recipe.toml`.".to_owned(),
+        false => format!("The base: `{}`.", base.source),
     };
+    let [(_, lore), (_, peft), (_, llama)] = commands(manifest);
     format!(
-        "{get}\n\n```\nlore pack install {name}-{version}.{EXTENSION}\nlore generate --base {base_path} --module MODULE --prompt 'The'\n```\n\n\
+        "{get}\n\n```\n{lore}\n```\n\n\
          where MODULE is the folder that `lore pack install` prints. With PEFT, where `base` is the base as a transformers model:\n\n\
-         ```python\nfrom peft import PeftModel\nmodel = PeftModel.from_pretrained(base, \"MODULE\")\n```\n\n\
-         For llama.cpp, convert that folder with its `convert_lora_to_gguf.py --base BASE MODULE` and pass the result with `--lora`.\n"
+         ```python\n{peft}\n```\n\n\
+         With llama.cpp, where BASE is that model and BASE.gguf its conversion:\n\n```\n{llama}\n```\n"
     )
 }
 
@@ -167,10 +140,7 @@ fn data(manifest: &Manifest, corpus: &Corpus) -> String {
         "| texts | for | licence | documents | tokens: train, validation, test |\n|---|---|---|---|---|\n",
     );
     for source in &corpus.texts {
-        let role = match source.role {
-            TextRole::Topic => "the topic",
-            TextRole::General => "general English",
-        };
+        let role = role(source.role);
         text += &format!(
             "| {} | {role} | {} | {} | {}, {}, {} |\n",
             cell(&source.source),

@@ -19,6 +19,7 @@
 
 pub mod documents;
 pub mod error;
+pub mod facts;
 pub mod format;
 pub mod index;
 pub mod keyring;
@@ -32,6 +33,7 @@ pub mod weights;
 mod archive;
 mod build;
 mod card;
+mod page;
 mod publish;
 
 pub use build::{Draft, build, file_name, name_from, sign};
@@ -40,5 +42,6 @@ pub use index::{Index, IndexEntry};
 pub use keyring::{Keyring, Trust};
 pub use library::{Installed, Library, Policy};
 pub use manifest::{Manifest, Requirement};
+pub use page::page;
 pub use publish::{Layout, publish};
 pub use verify::{Base, Verified, verify_file, verify_folder, verify_reader};

@@ -217,6 +217,11 @@ impl Manifest {
             source == BASE_FROM_RECIPE || source.starts_with("hf:") || source.starts_with("pypi:"),
             format!("`base.source` must begin with `hf:` or `pypi:`, or be `{BASE_FROM_RECIPE}` ({RECIPE} makes it)"),
         );
+        // Cards show it inside a command that people copy.
+        check(
+            source.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/@=#+._~-".contains(&byte)),
+            "`base.source` holds a character that means something to a shell".into(),
+        );
         check(self.method == "lora", "`method` must be `lora`".into());
         check(["F32", "F16", "BF16"].contains(&self.dtype.as_str()), "`dtype` must be F32, F16 or BF16".into());
         check(

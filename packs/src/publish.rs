@@ -1,4 +1,4 @@
-//! Publishing to a folder: the pack, its content as a folder that PEFT opens, and the index.
+//! Publishing to a folder: the pack, its content as a folder that PEFT opens, a page for people, and the index.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -10,10 +10,14 @@ use crate::build::file_name;
 use crate::error::{Error, Result};
 use crate::format::{ADAPTER_CONFIG, ENVELOPE, FACTS};
 use crate::index::{INDEX, Index, IndexEntry};
-use crate::keyring::sync_folder;
+use crate::keyring::{sync_folder, write_whole};
 use crate::library::wait_for_lock;
 use crate::manifest::hex;
+use crate::page::page;
 use crate::verify::{Verified, unpack};
+
+/// The facts as a page for people, beside the content.
+const PAGE: &str = "card.html";
 
 /// Where the content of a published pack lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +55,7 @@ pub fn publish(pack: &Path, folder: &Path, layout: Layout) -> Result<(Verified, 
     let content = scratch.path().join("content");
     fs::create_dir(&content).map_err(Error::io(&content))?;
     let verified = unpack(&copy, &content, None)?;
+    write_whole(&content.join(PAGE), page(&verified)?.as_bytes())?;
     let manifest = &verified.manifest;
     if layout == Layout::Repository
         && let Some(other) = index.packs.iter().find(|entry| entry.name != manifest.name)

@@ -222,6 +222,12 @@ fn manifests(cases: &mut Cases) {
         ),
         ("no fingerprint", BASE, "lore-base-v1:00", "is not a fingerprint"),
         ("a base from elsewhere", "hf:owner/small-base@main", "http://evil/base", "`base.source` must begin with"),
+        (
+            "a base that is a command",
+            "hf:owner/small-base@main",
+            "hf:owner/small-base;evil",
+            "means something to a shell",
+        ),
         ("another method", "\"method\": \"lora\"", "\"method\": \"code\"", "`method` must be `lora`"),
         ("a type of its own", "\"dtype\": \"F32\"", "\"dtype\": \"PICKLE\"", "`dtype` must be"),
         ("a language that is none", "\"en\"", "\"english language\"", "`languages` must hold"),

@@ -1,7 +1,7 @@
 //! `hf:` sources: one file of a repository on a model hub, or the files that make the model.
 //!
 //! The `hf-hub` crate gives repository names, addresses and the cache layout shared with other hub
-//! clients. Bytes are moved by [`super::transfer`], which checks their number and hash, resumes,
+//! clients. Bytes are moved by [`super::transfer`] and [`super::client`], which checks their number and hash, resumes,
 //! retries, has time limits, and shows the token to the hub only.
 
 use std::collections::BTreeMap;
@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Fetched;
 use super::cache::{Cache, create_folder, read_json, write_atomically, write_json};
+use super::client::{Client, Transfer};
 use super::hub_files::{choose, is_refused};
 use super::hub_settings::Settings;
 use super::sha256::sha256_of_text;
-use super::transfer::{Client, FileHead, Transfer};
+use super::transfer::FileHead;
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Unit};
 use crate::source::check_relative;
@@ -342,7 +343,7 @@ fn is_undamaged(pointer: &Path, sha256: &str) -> bool {
     !is_sha256(&name) || name == sha256
 }
 
-fn percent_encoded(text: &str) -> String {
+pub(super) fn percent_encoded(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(byte.into());

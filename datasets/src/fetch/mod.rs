@@ -1,15 +1,19 @@
-//! Brings a source onto this machine, once, and checks that it is the one that was meant.
+//! Brings a source onto this machine, once, and checks that it is the one that was meant; and sends files to a hub.
 
+mod answer;
 mod cache;
+mod client;
 mod hub;
 mod hub_files;
 mod hub_settings;
+mod large_file;
 mod local;
 mod pip;
 mod pypi;
 mod redirect;
 mod sha256;
 mod transfer;
+mod upload;
 mod wheel;
 
 use std::path::{Path, PathBuf};
@@ -19,14 +23,15 @@ pub use cache::default_cache_dir;
 pub use local::files_of;
 pub(crate) use local::pattern;
 pub use sha256::sha256_of_file;
+pub use upload::{LocalFile, RepositoryState, Uploaded};
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 pub use crate::source::SourceRequest;
 use crate::source::SourceUri;
 use cache::Cache;
+use client::Transfer;
 use hub_settings::Settings;
-use transfer::Transfer;
 
 /// A source that is on this machine now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,6 +150,14 @@ impl Fetcher {
     /// The folder hub files are kept in.
     pub fn hub_cache_dir(&self) -> &Path {
         self.hub.cache.path()
+    }
+
+    /// A new empty folder on the cache's disk, removed when dropped.
+    ///
+    /// # Errors
+    /// When the cache cannot be written.
+    pub fn scratch(&self) -> Result<tempfile::TempDir> {
+        self.cache.scratch()
     }
 
     /// What the pip that would be used says about itself.

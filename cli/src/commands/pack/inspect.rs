@@ -1,6 +1,5 @@
 //! `lore pack inspect` and `lore pack verify`.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use lore_model::files::ModelFiles;
@@ -10,14 +9,14 @@ use lore_packs::{Base, Trust, Verified, verify_file, verify_folder};
 use super::folders::KeysOption;
 use crate::error::{Error, Result};
 use crate::location::Location;
-use crate::quantity;
 use crate::session::Session;
 
 /// Show what a pack says about itself, after checking every byte of it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   lore pack inspect rivers-0.1.0.lorepack
-  lore pack inspect hf:owner/rivers/rivers-0.1.0.lorepack --card")]
+  lore pack inspect hf:owner/rivers/rivers-0.1.0.lorepack --card
+  lore pack inspect rivers-0.1.0.lorepack --html rivers.html")]
 pub struct InspectArguments {
     /// A pack, an installed module's folder, or a source of a pack
     #[arg(value_name = "PACK")]
@@ -28,6 +27,9 @@ pub struct InspectArguments {
     /// Print the manifest instead
     #[arg(long)]
     json: bool,
+    /// Write the facts as a page for people instead
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["card", "json"])]
+    html: Option<PathBuf>,
     #[command(flatten)]
     keys: KeysOption,
 }
@@ -110,7 +112,11 @@ pub fn open_base(base: Option<&Location>, session: &Session) -> Result<Option<Ba
 pub fn inspect(arguments: &InspectArguments, session: &Session) -> Result<()> {
     let path = arguments.pack.resolve(session)?;
     let pack = check(&path, None)?;
-    if arguments.card {
+    if let Some(file) = &arguments.html {
+        let page = lore_packs::page(&pack)?;
+        std::fs::write(file, page).map_err(Error::io(file))?;
+        println!("{}", file.display());
+    } else if arguments.card {
         print!("{}", pack.card);
     } else if arguments.json {
         print!("{}", String::from_utf8_lossy(&pack.manifest.to_bytes()));
@@ -144,59 +150,12 @@ pub fn summary(pack: &Verified, trust: &Trust) -> String {
 }
 
 fn facts(pack: &Verified, trust: &Trust) -> String {
-    let manifest = &pack.manifest;
-    let bytes: u64 = manifest.members.iter().map(|member| member.bytes).sum();
-    let list = |requirements: &[lore_packs::Requirement]| match requirements {
-        [] => "none".to_owned(),
-        some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-    };
-    let mut lines = vec![
-        ("module", format!("{} {}", manifest.name, manifest.version)),
-        ("summary", manifest.summary.clone()),
-        ("signature", trust.to_string()),
-        ("identity", format!("manifest sha256 {}", pack.manifest_sha256)),
-        ("topic", format!("{} ({})", manifest.topic, manifest.languages.join(", "))),
-        ("authors", manifest.authors.join(", ")),
-        ("licence", manifest.license.clone()),
-        ("base", format!("{}, {}", manifest.base.name, manifest.base.fingerprint)),
-        ("base from", format!("{} ({})", manifest.base.source, manifest.base.license)),
-        (
-            "adapter",
-            format!(
-                "{}, rank {}, {} parameters as {} on {}",
-                manifest.method,
-                manifest.rank,
-                quantity::count(manifest.parameters),
-                manifest.dtype,
-                manifest.targets.join(", ")
-            ),
-        ),
-        ("needs", list(&manifest.dependencies)),
-        ("excludes", list(&manifest.conflicts)),
-        ("made with", format!("{}; content {}", manifest.program, quantity::bytes(bytes))),
-    ];
-    for text in &pack.corpus.texts {
-        lines.push((
-            "texts",
-            format!(
-                "{} ({}), {} documents, {} training tokens",
-                text.source, text.license, text.documents, text.tokens.train
-            ),
-        ));
+    let mut lines = lore_packs::facts::facts(pack);
+    lines.insert(2, ("signature", trust.to_string()));
+    for change in lore_packs::facts::changes(&pack.manifest, &pack.evaluation) {
+        lines.push(("measured", format!("{:+.1} % bits per byte on {}", 100.0 * change.change, change.text)));
     }
-    let mut out = String::new();
-    for (name, value) in lines {
-        writeln!(out, "{name:<10} {value}").expect("a String takes all text");
-    }
-    if let Some(module) = pack.evaluation.module(&manifest.topic) {
-        for text in &pack.evaluation.texts {
-            if let Some(change) = pack.evaluation.change(module, &text.name) {
-                writeln!(out, "{:<10} {:+.1} % bits per byte on {}", "measured", 100.0 * change, text.name)
-                    .expect("a String takes all text");
-            }
-        }
-    }
-    out
+    lines.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
 }
 
 /// A file that must be a pack, for commands that change it.

@@ -66,6 +66,6 @@ pub fn pack(arguments: &PackArguments, session: &Session) -> Result<()> {
         PackCommand::Remove(arguments) => library::remove(arguments, session),
         PackCommand::List(arguments) => library::list(arguments, session),
         PackCommand::Update(arguments) => install::update(arguments, session),
-        PackCommand::Publish(arguments) => publish::publish(arguments),
+        PackCommand::Publish(arguments) => publish::publish(arguments, session),
     }
 }
