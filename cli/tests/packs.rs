@@ -188,7 +188,6 @@ fn from_and_to_a_model_hub() {
     let to = ["publish", &first, "--to", "hf:owner/repo", "--out", "repository"];
     let published = bench.succeeds(&pack(&to, &KEYS));
     assert!(published.stdout.contains("hf upload owner/repo repository ."), "{}", published.stdout);
-    bench.fails(2, &pack(&to[..4], &KEYS), &["needs --out"]);
 
     let upload = |hub: &HubServer| {
         for name in bench.listing("repository").into_iter().filter(|name| !name.starts_with('.')) {
