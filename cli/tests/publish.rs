@@ -55,7 +55,8 @@ fn a_pack_is_published_to_a_hub_and_installed_from_it() {
 
     let dry = setup.publish(Some("right"), &first, &["--dry-run"]);
     assert_eq!(dry.code, 0, "{}", dry.stderr);
-    for part in ["To hf:owner/repo, which would be made:", "rivers-0.1.0.lorepack", "card.html", "index.json", "sha256"] {
+    for part in ["To hf:owner/repo, which would be made:", "rivers-0.1.0.lorepack", "card.html", "index.json", "sha256"]
+    {
         assert!(dry.stdout.contains(part), "`{part}` is not in: {}", dry.stdout);
     }
     assert!(!setup.hub.state().exists, "a dry run changes nothing");

@@ -63,9 +63,13 @@ fn small_and_large_files_arrive_in_one_commit() {
     assert!(!setup.fetcher.create_repository("owner", "repo", false).unwrap(), "it exists");
     assert!(setup.hub.state().private);
     let state = setup.fetcher.repository_state("owner", "repo").unwrap().unwrap();
-    assert_eq!((state.commit.as_str(), &state.files[..]), ("0".repeat(40).as_str(), &[".gitattributes".to_owned()][..]));
+    assert_eq!(
+        (state.commit.as_str(), &state.files[..]),
+        ("0".repeat(40).as_str(), &[".gitattributes".to_owned()][..])
+    );
 
-    let files = [setup.file("README.md", b"# Rivers\n"), setup.file("a/model.gguf", &large()), setup.file("empty", b"")];
+    let files =
+        [setup.file("README.md", b"# Rivers\n"), setup.file("a/model.gguf", &large()), setup.file("empty", b"")];
     let uploaded = setup.upload(&files, Some(&state.commit)).unwrap();
     assert_eq!(uploaded.large, ["a/model.gguf"]);
     assert!(uploaded.known.is_empty());

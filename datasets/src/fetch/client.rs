@@ -110,7 +110,13 @@ impl<'a> Client<'a> {
 
     /// Sends a request and follows redirects; with `stay`, only those within the hub, because the
     /// hub's answer carries the headers that a storage server does not know.
-    pub(super) fn request(&self, method: &str, url: &str, from: Option<u64>, stay: bool) -> Result<Response<Body>, Failure> {
+    pub(super) fn request(
+        &self,
+        method: &str,
+        url: &str,
+        from: Option<u64>,
+        stay: bool,
+    ) -> Result<Response<Body>, Failure> {
         let mut url = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send(method, &url, from)?;

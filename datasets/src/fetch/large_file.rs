@@ -53,7 +53,11 @@ pub(super) fn send(client: &Client<'_>, repository: &str, file: &Outgoing, task:
                 let range = start..(start + size).min(file.bytes);
                 let answer = put(client, &address(place)?, file, range.clone(), &[])?;
                 let etag = text(answer.headers(), "etag").filter(|etag| !etag.is_empty()).ok_or_else(|| {
-                    refused(format!("the storage did not say what it received as part {} of `{}`", index + 1, file.name))
+                    refused(format!(
+                        "the storage did not say what it received as part {} of `{}`",
+                        index + 1,
+                        file.name
+                    ))
                 })?;
                 parts.push(json!({"partNumber": index + 1, "etag": etag}));
                 task.advance(range.end - range.start);

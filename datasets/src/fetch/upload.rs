@@ -126,7 +126,8 @@ impl Fetcher {
         let request = json!({"type": "model", "name": repo, "organization": owner, "private": private});
         let body = request.to_string().into_bytes();
         client.with_retries(|| {
-            let answer = client.send_body("POST", &url, true, &[("Content-Type", JSON)], body.len() as u64, &mut &body[..])?;
+            let answer =
+                client.send_body("POST", &url, true, &[("Content-Type", JSON)], body.len() as u64, &mut &body[..])?;
             if answer.status().as_u16() == 409 {
                 return Ok(false);
             }
@@ -194,7 +195,8 @@ impl Fetcher {
         if !is_plain(&committed.commit_oid) {
             return Err(not_a_hub(&client, "the new commit is no hash"));
         }
-        let shown = |address: &String| address.len() < 500 && !address.contains(|c: char| c.is_control() || !c.is_ascii());
+        let shown =
+            |address: &String| address.len() < 500 && !address.contains(|c: char| c.is_control() || !c.is_ascii());
         Ok(Uploaded { commit: committed.commit_oid, address: committed.commit_url.filter(shown), ..uploaded })
     }
 

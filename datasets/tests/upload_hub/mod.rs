@@ -160,7 +160,8 @@ fn answer(mut stream: TcpStream, shared: &Mutex<State>, url: &str) {
         _ if is_put && headers.contains_key("transfer-encoding") => bad("the storage wants to know the length"),
         _ => route(&mut shared.lock().unwrap(), method, target, &body, url, &headers),
     };
-    let mut head = format!("HTTP/1.1 {} -\r\nConnection: close\r\nContent-Length: {}\r\n", reply.status, reply.body.len());
+    let mut head =
+        format!("HTTP/1.1 {} -\r\nConnection: close\r\nContent-Length: {}\r\n", reply.status, reply.body.len());
     for (name, value) in &reply.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

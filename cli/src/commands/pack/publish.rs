@@ -141,13 +141,10 @@ fn to_hub(arguments: &PublishArguments, owner: &str, repo: &str, session: &Sessi
         eprintln!("Made the repository {owner}/{repo}.");
         state = fetcher.repository_state(owner, repo)?;
     }
-    let names: Vec<String> = published
-        .iter()
-        .map(|verified| format!("{} {}", verified.manifest.name, verified.manifest.version))
-        .collect();
+    let names: Vec<String> =
+        published.iter().map(|verified| format!("{} {}", verified.manifest.name, verified.manifest.version)).collect();
     let parent = state.as_ref().map(|state| state.commit.as_str());
-    let uploaded =
-        fetcher.upload(owner, repo, &files, &names.join(", "), parent, session.progress.as_ref())?;
+    let uploaded = fetcher.upload(owner, repo, &files, &names.join(", "), parent, session.progress.as_ref())?;
     let place = uploaded.address.unwrap_or(uploaded.commit);
     eprintln!("Uploaded {} files to hf:{owner}/{repo}: {place}", files.len());
     println!("lore pack install hf:{owner}/{repo}");
