@@ -66,6 +66,12 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A conversation cannot be laid out as text.
+    #[error("chat template: {reason}")]
+    Chat {
+        /// What the template, or its lack, says.
+        reason: String,
+    },
     /// A folder to be written holds something this program did not write.
     #[error(
         "{} already holds files that Lore did not write; choose another folder or empty it",

@@ -29,6 +29,7 @@ pub mod streamed;
 
 pub use decoder::Decoder;
 
+pub mod chat;
 pub mod config;
 pub mod error;
 pub mod export;
