@@ -17,8 +17,12 @@
 //! # Ok::<(), lore_model::Error>(())
 //! ```
 
+use std::io::{self, Write};
+
+use minijinja::value::Kwargs;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context};
 use serde::{Deserialize, Serialize};
+use serde_json::ser::{Formatter, PrettyFormatter};
 
 use crate::error::Error;
 use crate::tokenizer::TokenizerSettings;
@@ -75,6 +79,7 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
+        environment.add_filter("tojson", to_json);
         environment.add_template_owned(NAME, template.clone()).map_err(|error| refused(&error))?;
         // `{{ bos_token }}` of a model without one is nothing.
         let token = |token: &Option<String>| token.as_deref().map_or(Value::UNDEFINED, Value::from);
@@ -98,6 +103,41 @@ impl ChatTemplate {
         let template = self.environment.get_template(NAME).map_err(|error| refused(&error))?;
         let context = context! { messages, add_generation_prompt, ..self.tokens.clone() };
         template.render(context).map_err(|error| refused(&error))
+    }
+}
+
+/// JSON as `json.dumps(value, ensure_ascii=False, indent=indent)` of Python writes it, without the escapes for HTML.
+fn to_json(value: &Value, options: Kwargs) -> Result<String, minijinja::Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    options.assert_all_used()?;
+    let mut bytes = Vec::new();
+    let written = match indent {
+        Some(indent) => {
+            let indent = " ".repeat(indent.min(16));
+            let pretty = PrettyFormatter::with_indent(indent.as_bytes());
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, pretty))
+        }
+        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Spaced)),
+    };
+    let failed = |error: String| minijinja::Error::new(ErrorKind::BadSerialization, error);
+    written.map_err(|error| failed(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| failed(error.to_string()))
+}
+
+/// A space after every comma and colon.
+struct Spaced;
+
+impl Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
     }
 }
 
