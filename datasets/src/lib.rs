@@ -42,6 +42,7 @@
 
 pub mod batches;
 mod boundary;
+mod byte_pairs;
 pub mod clean;
 pub mod decontaminate;
 pub mod dedup;
