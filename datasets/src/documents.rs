@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::extract::Extracted;
 use crate::split::{Split, SplitSpec};
+use crate::table::TableHasher;
 
 const TEXT_COLUMNS: [&str; 9] = ["id", "group", "title", "text", "source", "license", "topic", "split", "sha256"];
 const COUNT_COLUMNS: [&str; 2] = ["chars", "bytes"];
@@ -86,8 +87,7 @@ impl Documents {
         Ok(Self::assemble(documents, origin))
     }
 
-    /// As [`build`](Self::build), with splits that are assigned already.
-    pub fn assemble(
+    fn assemble(
         documents: impl IntoIterator<Item = (Extracted, Split)>,
         origin: &Origin,
     ) -> (Self, CleaningReport) {
@@ -187,16 +187,12 @@ impl Documents {
     /// SHA-256, hexadecimal, over id, split and text hash of every document in order: what a stage that
     /// reads these documents depends on.
     pub fn hash(&self) -> String {
-        let mut hasher = Sha256::new();
+        let mut hasher = TableHasher::default();
         let columns = ["id", "split", "sha256"].map(|name| self.texts(name));
         for row in 0..self.len() {
-            for values in columns {
-                let value = values.get(row).unwrap_or_default();
-                hasher.update((value.len() as u64).to_le_bytes());
-                hasher.update(value.as_bytes());
-            }
+            hasher.row(columns.map(|values| values.get(row).unwrap_or_default()));
         }
-        hex(&hasher.finalize())
+        hasher.finish()
     }
 
     /// Writes the table as Parquet, atomically.

@@ -9,7 +9,7 @@
 //! | `tokens.json` | the [`Manifest`], written last: without it there is no store |
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -80,8 +80,7 @@ pub struct TokenStore {
     folder: PathBuf,
     manifest: Manifest,
     tokens: Option<Mmap>,
-    offsets: Vec<u64>,
-    bytes: Vec<u64>,
+    index: Mmap,
 }
 
 impl TokenStore {
@@ -104,17 +103,18 @@ impl TokenStore {
             let found = format!("{} version {}", manifest.format, manifest.version);
             return Err(fail(MANIFEST, format!("it is {found}, but this program reads {FORMAT} version {VERSION}")));
         }
-        let index = fs::read(folder.join(DOCUMENTS)).map_err(|e| Error::io(folder.join(DOCUMENTS), e))?;
+        let path = folder.join(DOCUMENTS);
+        let file = File::open(&path).map_err(|e| Error::io(&path, e))?;
+        let length = file.metadata().map_err(|e| Error::io(&path, e))?.len();
         let expected = manifest.documents.checked_mul(16).and_then(|b| b.checked_add(8));
-        if expected != Some(index.len() as u64) {
+        if expected != Some(length) {
             return Err(fail(
                 DOCUMENTS,
-                format!("it has {} bytes, which does not fit {} documents", index.len(), manifest.documents),
+                format!("it has {length} bytes, which does not fit {} documents", manifest.documents),
             ));
         }
-        let mut numbers = index.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().expect("chunks of eight")));
-        let offsets: Vec<u64> = numbers.by_ref().take(manifest.documents as usize + 1).collect();
-        let bytes: Vec<u64> = numbers.collect();
+        let index = map(&file).map_err(|e| Error::io(&path, e))?;
+        let (offsets, bytes) = as_u64(&index).split_at(manifest.documents as usize + 1);
         if offsets[0] != 0 || offsets.last() != Some(&manifest.tokens) || !offsets.is_sorted() {
             return Err(fail(DOCUMENTS, format!("its offsets do not rise from 0 to {}", manifest.tokens)));
         }
@@ -128,7 +128,7 @@ impl TokenStore {
             return Err(fail(TOKENS, format!("it has {length} bytes, which does not fit {} tokens", manifest.tokens)));
         }
         let tokens = if length == 0 { None } else { Some(map(&file).map_err(|e| Error::io(&path, e))?) };
-        Ok(Self { folder: folder.to_owned(), manifest, tokens, offsets, bytes })
+        Ok(Self { folder: folder.to_owned(), manifest, tokens, index })
     }
 
     /// What the store holds and was made from.
@@ -138,7 +138,7 @@ impl TokenStore {
 
     /// How many documents there are.
     pub fn documents(&self) -> usize {
-        self.bytes.len()
+        self.manifest.documents as usize
     }
 
     /// All tokens, one document after another.
@@ -151,7 +151,8 @@ impl TokenStore {
     /// # Panics
     /// If there is no such document.
     pub fn document(&self, index: usize) -> &[u32] {
-        &self.tokens()[self.offsets[index] as usize..self.offsets[index + 1] as usize]
+        let offsets = self.offsets();
+        &self.tokens()[offsets[index] as usize..offsets[index + 1] as usize]
     }
 
     /// Bytes of text of document `index`.
@@ -159,12 +160,12 @@ impl TokenStore {
     /// # Panics
     /// If there is no such document.
     pub fn document_bytes(&self, index: usize) -> u64 {
-        self.bytes[index]
+        as_u64(&self.index)[self.documents() + 1..][index]
     }
 
     /// Token offsets of the documents: one more than there are documents, rising from 0 to all tokens.
     pub fn offsets(&self) -> &[u64] {
-        &self.offsets
+        &as_u64(&self.index)[..=self.documents()]
     }
 
     /// SHA-256, hexadecimal, over both files' hashes and the boundaries: two stores with the same hash
@@ -217,12 +218,24 @@ fn as_u32(bytes: &[u8]) -> &[u32] {
     tokens
 }
 
+#[allow(unsafe_code)]
+fn as_u64(bytes: &[u8]) -> &[u64] {
+    // SAFETY: every bit pattern is a valid u64.
+    let (head, numbers, tail) = unsafe { bytes.align_to::<u64>() };
+    assert!(head.is_empty() && tail.is_empty(), "a mapping starts on a page and the length was checked");
+    numbers
+}
+
 /// Writes a store, document by document.
 pub(crate) struct StoreWriter {
     folder: PathBuf,
     tokens: Hashing<BufWriter<NamedTempFile>>,
-    offsets: Vec<u64>,
-    bytes: Vec<u64>,
+    /// Where each document ends.
+    index: Hashing<BufWriter<NamedTempFile>>,
+    /// Bytes of text of each document, written behind the former.
+    bytes: BufWriter<File>,
+    documents: u64,
+    text_bytes: u64,
     total: u64,
 }
 
@@ -252,36 +265,53 @@ impl StoreWriter {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(old, e)),
             _ => {}
         }
-        let file = NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
-        let tokens = Hashing { writer: BufWriter::with_capacity(1 << 20, file), hasher: Sha256::new() };
-        Ok(Self { folder: folder.to_owned(), tokens, offsets: vec![0], bytes: Vec::new(), total: 0 })
+        let failed = |e| Error::io(folder, e);
+        let named = |capacity| {
+            let file = NamedTempFile::new_in(folder).map_err(failed)?;
+            Ok(Hashing { writer: BufWriter::with_capacity(capacity, file), hasher: Sha256::new() })
+        };
+        let mut index = named(1 << 16)?;
+        index.write_all(&0u64.to_le_bytes()).map_err(failed)?;
+        let bytes = BufWriter::new(tempfile::tempfile_in(folder).map_err(failed)?);
+        let tokens = named(1 << 20)?;
+        Ok(Self { folder: folder.to_owned(), tokens, index, bytes, documents: 0, text_bytes: 0, total: 0 })
     }
 
     pub(crate) fn document(&mut self, tokens: impl Iterator<Item = u32>, text_bytes: u64) -> Result<()> {
         let encoded: Vec<u8> = tokens.flat_map(u32::to_le_bytes).collect();
         self.tokens.write_all(&encoded).map_err(|e| Error::io(self.folder.join(TOKENS), e))?;
         self.total += encoded.len() as u64 / 4;
-        self.offsets.push(self.total);
-        self.bytes.push(text_bytes);
-        Ok(())
+        self.text_bytes += text_bytes;
+        self.documents += 1;
+        let ends = self.index.write_all(&self.total.to_le_bytes());
+        ends.and_then(|()| self.bytes.write_all(&text_bytes.to_le_bytes()))
+            .map_err(|e| Error::io(self.folder.join(DOCUMENTS), e))
     }
 
     pub(crate) fn finish(self, mut manifest: Manifest) -> Result<TokenStore> {
-        let Self { folder, tokens, offsets, bytes, total } = self;
-        let path = folder.join(TOKENS);
-        let file = tokens.writer.into_inner().map_err(|e| Error::io(&path, e.into_error()))?;
-        persist(file, &path)?;
-        let index: Vec<u8> = offsets.iter().chain(&bytes).flat_map(|n| n.to_le_bytes()).collect();
-        write_atomically(&folder.join(DOCUMENTS), &index)?;
-        manifest.documents = bytes.len() as u64;
+        let Self { folder, tokens, mut index, bytes, documents, text_bytes, total } = self;
+        let path = folder.join(DOCUMENTS);
+        let failed = |e| Error::io(&path, e);
+        let mut bytes = bytes.into_inner().map_err(|e| failed(e.into_error()))?;
+        bytes.seek(SeekFrom::Start(0)).and_then(|_| std::io::copy(&mut bytes, &mut index)).map_err(failed)?;
+        manifest.documents_sha256 = index.persist(&path)?;
+        manifest.tokens_sha256 = tokens.persist(&folder.join(TOKENS))?;
+        manifest.documents = documents;
         manifest.tokens = total;
-        manifest.text_bytes = bytes.iter().sum();
-        manifest.tokens_sha256 = hex(&tokens.hasher.finalize());
-        manifest.documents_sha256 = hex(&Sha256::digest(&index));
+        manifest.text_bytes = text_bytes;
         let mut text = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain data");
         text.push(b'\n');
         write_atomically(&folder.join(MANIFEST), &text)?;
         TokenStore::open(&folder)
+    }
+}
+
+impl Hashing<BufWriter<NamedTempFile>> {
+    /// Gives the file its name; the hash of what it holds.
+    fn persist(self, path: &Path) -> Result<String> {
+        let file = self.writer.into_inner().map_err(|e| Error::io(path, e.into_error()))?;
+        persist(file, path)?;
+        Ok(hex(&self.hasher.finalize()))
     }
 }
 

@@ -45,7 +45,7 @@ fn all_planted_contamination_is_found_and_removed() {
             (document(&format!("d{i}"), &hidden(&all[start..start + n], i)), Split::Train)
         })
         .collect();
-    let found = decontaminate(documents.clone(), &sets, Remove::Paragraph, &Silent);
+    let found = decontaminate(documents.clone(), &sets, Remove::Paragraph, &Silent).unwrap();
     let ids: Vec<&str> = found.items.iter().map(|item| item.item.as_str()).collect();
     let expected: Vec<String> = (0..200).step_by(2).map(|i| format!("q{i}")).collect();
     assert_eq!(ids, expected, "every planted item, and no other");
@@ -59,11 +59,11 @@ fn all_planted_contamination_is_found_and_removed() {
         let parts: Vec<&str> = before.text.split("\n\n").collect();
         assert_eq!(after.text, format!("{}\n\n{}", parts[0], parts[2]));
     }
-    let again = decontaminate(found.documents, &sets, Remove::Paragraph, &Silent);
+    let again = decontaminate(found.documents, &sets, Remove::Paragraph, &Silent).unwrap();
     assert_eq!(again.items, []);
-    let whole = decontaminate(documents.clone(), &sets, Remove::Document, &Silent);
+    let whole = decontaminate(documents.clone(), &sets, Remove::Document, &Silent).unwrap();
     assert_eq!((whole.documents.len(), whole.report.dropped), (0, 100));
-    let only_reported = decontaminate(documents.clone(), &sets, Remove::Nothing, &Silent);
+    let only_reported = decontaminate(documents.clone(), &sets, Remove::Nothing, &Silent).unwrap();
     assert_eq!(only_reported.documents, documents);
 }
 
@@ -72,7 +72,7 @@ fn held_out_documents_are_reported_and_stay() {
     let item = words(1, 20);
     let text = hidden(&item, 1);
     let given = vec![(document("t", &text), Split::Test), (document("a", &text), Split::Train)];
-    let found = decontaminate(given, &set(vec![document("q", &item.join(" "))], None), Remove::Document, &Silent);
+    let found = decontaminate(given, &set(vec![document("q", &item.join(" "))], None), Remove::Document, &Silent).unwrap();
     assert_eq!(found.documents, [(document("t", &text), Split::Test)]);
     assert_eq!(found.items[0].documents.keys().collect::<Vec<_>>(), ["test", "train"]);
     assert_eq!((found.items[0].found, found.items[0].runs, found.items[0].ngram), (13, 13, 8));
@@ -83,7 +83,7 @@ fn held_out_documents_are_reported_and_stay() {
 fn too_short_items_are_counted_not_looked_for() {
     let items = vec![document("q", "What is it?"), document("r", "Five words are just enough")];
     let given = vec![(document("a", "What is it? Five words are, just enough!"), Split::Train)];
-    let found = decontaminate(given, &set(items, None), Remove::Paragraph, &Silent);
+    let found = decontaminate(given, &set(items, None), Remove::Paragraph, &Silent).unwrap();
     assert_eq!(found.report.sets["set"].too_short, 1);
     assert_eq!((found.items.len(), found.items[0].item.as_str(), found.items[0].ngram), (1, "r", 5));
     assert_eq!(found.items[0].overlap, "Five words are, just enough!");
@@ -98,7 +98,7 @@ proptest! {
         let join = |letters: &[u8]| letters.iter().map(|l| format!("w{l}")).collect::<Vec<_>>().join(" ");
         let expected = text.windows(n).any(|run| item.windows(n).any(|other| run == other));
         let given = vec![(document("a", &join(&text)), Split::Train)];
-        let found = decontaminate(given, &set(vec![document("q", &join(&item))], Some(n)), Remove::Nothing, &Silent);
+        let found = decontaminate(given, &set(vec![document("q", &join(&item))], Some(n)), Remove::Nothing, &Silent).unwrap();
         prop_assert_eq!(!found.items.is_empty(), expected);
     }
 }
@@ -117,7 +117,7 @@ fn overlap(book: &str, subject: &str) -> Option<Decontaminated> {
         r#"{"format": "jsonl", "id": "{{ record.id }}", "text": "{{ record.question }} {{ record.choices | join(' ') }}"}"#,
     );
     let given = sections.into_iter().map(|section| (section, Split::Train)).collect();
-    Some(decontaminate(given, &set(items, Some(8)), Remove::Paragraph, &Silent))
+    Some(decontaminate(given, &set(items, Some(8)), Remove::Paragraph, &Silent).unwrap())
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn near_duplicates_are_found_and_others_are_not() {
         permutations: spec.permutations,
         seed: spec.seed,
     };
-    let found = pairs(&texts, &spec);
+    let found = pairs(&texts, &spec).unwrap();
     let reported: HashSet<(usize, usize)> = found.iter().map(|pair| (pair.left, pair.right)).collect();
     let (mut similar, mut recalled, mut dissimilar) = (0, 0, 0);
     for left in 0..texts.len() {
@@ -176,7 +176,7 @@ fn leaks_are_dropped_or_moved_and_held_out_documents_stay() {
     let spec = NearSpec { threshold: 0.75, shingle_words: 5, permutations: 128, seed: 0 };
     let run = |leakage| {
         let mut found = Vec::new();
-        let (rest, report) = leakage::separate(given(), leakage, &spec, &mut found);
+        let (rest, report) = leakage::separate(given(), leakage, &spec, &mut found).unwrap();
         let rest: Vec<(String, Split)> = rest.into_iter().map(|(d, split)| (d.id, split)).collect();
         (rest, report, found)
     };

@@ -7,11 +7,12 @@ use std::path::Path;
 use lore_datasets::clean::{CleanSpec, clean, is_foreign};
 use lore_datasets::decontaminate::{EvaluationSet, Remove};
 use lore_datasets::dedup::DedupSpec;
-use lore_datasets::documents::Origin;
-use lore_datasets::extract::{ExtractReport, Extracted, Extraction};
+use lore_datasets::documents::{Documents, Origin};
+use lore_datasets::extract::{ExtractReport, Extracted};
 use lore_datasets::prepare::{Preparation, Prepared, prepare};
 use lore_datasets::progress::Silent;
-use lore_datasets::split::SplitSpec;
+use lore_datasets::split::{Split, SplitSpec};
+use lore_datasets::spool::Spool;
 
 fn document(id: &str, text: &str) -> Extracted {
     Extracted { id: id.into(), group: id.into(), title: String::new(), text: text.into() }
@@ -91,8 +92,8 @@ fn run(items: &[EvaluationSet]) -> Prepared {
         split: SplitSpec { validation: 0.1, test: 0.1 },
         origin: Origin { topic: "t".into(), source: "file:x".into(), license: "CC0-1.0".into() },
     };
-    let report = ExtractReport::default();
-    prepare(Extraction { documents: corpus(), report }, &preparation, &Silent).unwrap()
+    let documents = Spool::of(corpus(), &std::env::temp_dir()).unwrap();
+    prepare(documents, &ExtractReport::default(), &preparation, &Silent).unwrap()
 }
 
 fn items() -> Vec<EvaluationSet> {
@@ -101,7 +102,14 @@ fn items() -> Vec<EvaluationSet> {
 }
 
 fn written(prepared: &Prepared, folder: &Path) -> Vec<Vec<u8>> {
-    prepared.documents.write(&folder.join("documents.parquet")).unwrap();
+    let path = folder.join("documents.parquet");
+    let mut seen = 0;
+    let hash = prepared.write_table(&path, |rows| {
+        seen += rows.len() as u64;
+        Ok(())
+    });
+    let table = Documents::read(&path).unwrap();
+    assert_eq!((seen, table.len() as u64, table.hash()), (prepared.documents(), seen, hash.unwrap()));
     prepared.write_reports(folder).unwrap();
     ["documents.parquet", "data.json", "duplicates.jsonl", "contamination.jsonl"]
         .map(|name| fs::read(folder.join(name)).unwrap())
@@ -134,7 +142,8 @@ fn every_step_is_counted() {
     let found = &report.decontamination.as_ref().unwrap().sets["quiz"];
     assert_eq!((found.items, found.contaminated), (1, 1));
     let total: u64 = report.splits.iter().map(|split| split.documents).sum();
-    assert_eq!(total, prepared.documents.len() as u64);
+    assert_eq!(total, prepared.documents());
+    assert!(total > 100 && prepared.documents_of(Split::Test) > 0);
 }
 
 #[test]
@@ -166,4 +175,34 @@ fn cleaning_can_be_turned_off_step_by_step() {
 #[test]
 fn english_prose_is_not_taken_for_another_language() {
     assert!((0..300).all(|number| !is_foreign(&prose(number))));
+}
+
+#[test]
+fn documents_with_the_same_characters_are_dropped_and_counted_without_any_step() {
+    let preparation = Preparation {
+        clean: None,
+        dedup: None,
+        decontaminate: None,
+        split: SplitSpec { validation: 0.0, test: 0.0 },
+        origin: Origin { topic: "t".into(), source: "file:x".into(), license: "CC0-1.0".into() },
+    };
+    let given = [("a", "same\u{200b} text"), ("b", "same text "), ("c", "\u{7}"), ("d", "é")];
+    let documents = given.map(|(id, text)| document(id, text));
+    let documents = Spool::of(documents, &std::env::temp_dir()).unwrap();
+    let prepared = prepare(documents, &ExtractReport::default(), &preparation, &Silent).unwrap();
+    let report = &prepared.report;
+    assert_eq!((report.duplicates, report.empty, report.splits.len()), (1, 1, 1));
+    let size = &report.splits[0];
+    assert_eq!((size.documents, size.characters, size.bytes), (2, 10, 11));
+    let folder = tempfile::tempdir().unwrap();
+    let mut ids = Vec::new();
+    let hash = prepared.write_table(&folder.path().join("documents.parquet"), |rows| {
+        ids.extend(rows.iter().map(|row| row.id.clone()));
+        Ok(())
+    });
+    assert_eq!(ids, ["a", "d"]);
+    // As the table in memory has it.
+    let again = given.map(|(id, text)| document(id, text)).to_vec();
+    let (table, _) = Documents::build(again, &preparation.origin, &preparation.split).unwrap();
+    assert_eq!(table.hash(), hash.unwrap());
 }

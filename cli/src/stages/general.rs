@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use lore_datasets::documents::{Documents, Origin};
-use lore_datasets::extract::{Extracted, extract};
+use lore_datasets::documents::Origin;
+use lore_datasets::extract::{ExtractReport, Extracted, extract_into};
+use lore_datasets::prepare::{Preparation, prepare};
 use lore_datasets::split::SplitSpec;
+use lore_datasets::spool::{Sink, SpoolWriter};
 use lore_distill::general::{Writing, write};
 use lore_model::sampling::Sampling;
 use serde_json::{Value, json};
@@ -97,33 +99,37 @@ impl Stage for GeneralStage {
 /// document and writes the token files, as [`super::topic`] does. Facts: documents, tokens, bytes of each split.
 fn make_general(request: &GeneralRequest<'_>) -> Result<Outcome> {
     let GeneralRequest { general, seed, teacher, source, folder, session } = request;
+    let mut documents = SpoolWriter::create(folder)?;
     let (extracted, origin) = match (&general.sample, &general.corpus, source) {
         (Some(sample), _, _) => {
             let texts = write_with_teacher(request, sample)?;
+            texts.into_iter().try_for_each(|text| documents.push(text))?;
             let origin = Origin {
                 topic: "general".into(),
                 source: format!("written by {} with seed {seed}", teacher.file_name().unwrap_or_default().display()),
                 license: String::new(),
             };
-            (texts, origin)
+            (ExtractReport::default(), origin)
         }
         (None, Some(corpus), Some(source)) => {
-            let extraction = extract("general", source, &corpus.extract, &*session.progress)?;
+            let extracted = extract_into("general", source, &corpus.extract, &mut documents, &*session.progress)?;
             let origin = Origin {
                 topic: "general".into(),
                 source: corpus.source.to_string(),
                 license: corpus.license.clone().unwrap_or_default(),
             };
-            (extraction.documents, origin)
+            (extracted, origin)
         }
         _ => return Err(Error::Failed("`[general]` has neither `sample` nor a fetched `corpus`".into())),
     };
     let split = SplitSpec { validation: general.split.validation, test: general.split.test };
-    let (documents, _) = Documents::build(extracted, &origin, &split)?;
-    let prepared = write_prepared(&documents, teacher, folder, session)?;
+    let source = origin.source.clone();
+    let preparation = Preparation { clean: None, dedup: None, decontaminate: None, split, origin };
+    let texts = prepare(documents.finish()?, &extracted, &preparation, &*session.progress)?;
+    let prepared = write_prepared(&texts, teacher, folder, session)?;
     Ok(Outcome {
-        summary: format!("{} texts, {} training tokens", documents.len(), prepared.tokens["train"]),
-        facts: json!({ "documents": documents.len(), "tokens": prepared.tokens, "source": origin.source }),
+        summary: format!("{} texts, {} training tokens", texts.documents(), prepared.tokens["train"]),
+        facts: json!({ "documents": texts.documents(), "tokens": prepared.tokens, "source": source }),
         ..Outcome::default()
     })
 }

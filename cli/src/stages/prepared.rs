@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use lore_datasets::documents::Documents;
 use lore_datasets::evaluation::{EvalPassage, PassageLimits, passages};
+use lore_datasets::prepare::Prepared as PreparedTexts;
+use lore_datasets::progress::Unit;
 use lore_datasets::split::Split;
 use lore_datasets::token_store::TokenStore;
-use lore_datasets::tokenise::{Boundaries, tokenise};
+use lore_datasets::tokenise::{Boundaries, Encoder, SplitWriter};
 use lore_model::files::ModelFiles;
+use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
 use super::sha256_of;
@@ -25,35 +28,56 @@ pub struct Prepared {
     pub tokens: BTreeMap<String, u64>,
 }
 
-/// Writes documents and tokens to `folder`; `teacher` gives the tokenizer.
+/// Writes documents and tokens to `folder`, in one pass over the documents; `teacher` gives the tokenizer.
 ///
 /// # Errors
 /// A model without a usable tokenizer, nothing to train on or nothing held out, files that cannot be written.
-pub fn write_prepared(documents: &Documents, teacher: &Path, folder: &Path, session: &Session) -> Result<Prepared> {
-    check_splits(documents)?;
+pub fn write_prepared(
+    prepared: &PreparedTexts,
+    teacher: &Path,
+    folder: &Path,
+    session: &Session,
+) -> Result<Prepared> {
+    check_splits(prepared)?;
     let files = ModelFiles::open(teacher)?;
     let serialised =
         files.tokenizer.to_string(false).map_err(|error| Error::Failed(format!("the tokenizer: {error}")))?;
     let hash = sha256_of(&serialised.into());
-    documents.write(&folder.join(DOCUMENTS))?;
+    let encoder = Encoder::new(&files.tokenizer);
     let boundaries = Boundaries { bos: Some(files.document_start()), eos: None };
-    let mut tokens = BTreeMap::new();
+    let mut writers = BTreeMap::new();
     for split in Split::ALL {
         let target = folder.join("tokens").join(split.name());
         std::fs::create_dir_all(&target).map_err(Error::io(&target))?;
-        let store = tokenise(documents, split, &files.tokenizer, &hash, boundaries, &target, &*session.progress)?;
+        writers.insert(split, SplitWriter::create(split, boundaries, &target)?);
+    }
+    let mut task = session.progress.task("tokenise", Some(prepared.text_bytes()), Unit::Bytes);
+    let documents = prepared.write_table(&folder.join(DOCUMENTS), |rows| {
+        let encoded: Vec<Vec<u32>> =
+            rows.par_iter().map(|row| encoder.encode(&row.id, &row.text)).collect::<Result<_, _>>()?;
+        for (row, ids) in rows.iter().zip(encoded) {
+            let writer = writers.get_mut(&row.split).expect("a writer for every split");
+            writer.document(&ids, row.text.len() as u64)?;
+            task.advance(row.text.len() as u64);
+        }
+        Ok(())
+    })?;
+    let mut tokens = BTreeMap::new();
+    for (split, writer) in writers {
+        let store = writer.finish(&hash, &documents)?;
         tokens.insert(split.name().to_owned(), store.tokens().len() as u64);
     }
+    task.finish(&format!("{} documents, {} tokens", prepared.documents(), tokens.values().sum::<u64>()));
     Ok(Prepared { tokens })
 }
 
 /// Training and the report each need a document at least; found out before anything is trained.
-fn check_splits(documents: &Documents) -> Result<()> {
+fn check_splits(prepared: &PreparedTexts) -> Result<()> {
     for (split, purpose) in [(Split::Train, "train on"), (Split::Test, "score at the end (held-out text)")] {
-        if documents.split(split).is_empty() {
+        if prepared.documents_of(split) == 0 {
             return Err(Error::Failed(format!(
                 "of {} document(s) none falls to the split `{split}`, so there is nothing to {purpose}; give it more documents, or change `split`",
-                documents.len(),
+                prepared.documents(),
             )));
         }
     }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use lore_datasets::decontaminate::EvaluationSet;
 use lore_datasets::documents::Origin;
-use lore_datasets::extract::extract;
+use lore_datasets::extract::{extract, extract_into};
 use lore_datasets::prepare::{DataReport, Preparation, prepare};
 use lore_datasets::split::SplitSpec;
+use lore_datasets::spool::SpoolWriter;
 use serde_json::{Value, json};
 
 use super::prepared::write_prepared;
@@ -124,9 +125,10 @@ pub type Tokens = std::collections::BTreeMap<String, u64>;
 /// Files that cannot be used, unless the rule skips them; with `strict` anything that is left out.
 pub fn prepare_topic(request: &TopicRequest<'_>) -> Result<(DataReport, Tokens)> {
     let TopicRequest { topic, source, items, teacher, folder, strict, reports, session } = request;
-    let extraction = extract(&topic.name, source, &topic.extract, &*session.progress)?;
-    refuse_left_out(&topic.name, *strict, &extraction.report)?;
-    for left_out in extraction.report.left_out.iter().filter(|_| *reports) {
+    let mut documents = SpoolWriter::create(folder)?;
+    let extracted = extract_into(&topic.name, source, &topic.extract, &mut documents, &*session.progress)?;
+    refuse_left_out(&topic.name, *strict, &extracted)?;
+    for left_out in extracted.left_out.iter().filter(|_| *reports) {
         session.progress.note(&format!("{}: left out: {left_out}", topic.name));
     }
     let mut sets = Vec::new();
@@ -146,8 +148,8 @@ pub fn prepare_topic(request: &TopicRequest<'_>) -> Result<(DataReport, Tokens)>
             license: topic.license.clone().unwrap_or_default(),
         },
     };
-    let prepared = prepare(extraction, &preparation, &*session.progress)?;
-    let written = write_prepared(&prepared.documents, teacher, folder, session)?;
+    let prepared = prepare(documents.finish()?, &extracted, &preparation, &*session.progress)?;
+    let written = write_prepared(&prepared, teacher, folder, session)?;
     if topic.refines() || *reports {
         prepared.write_reports(folder)?;
     }

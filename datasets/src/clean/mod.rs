@@ -35,14 +35,15 @@ pub use mojibake::repair_mojibake;
 pub(crate) use report::excerpt;
 pub use report::{CleanReport, Example};
 
-use boilerplate::Boilerplate;
+use boilerplate::{Boilerplate, Lines, keys_of};
 use private::{Pattern, scrub};
 use quality::{LineRule, Measures, Rule, select};
 
 use crate::documents::clean as clean_characters;
 use crate::error::{Error, Result};
 use crate::extract::Extracted;
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Task, Unit};
+use crate::spool::{Sink, Spool, SpoolWriter};
 
 /// Name of the rule that drops documents in other languages.
 pub const LANGUAGE_RULE: &str = "language.english";
@@ -110,34 +111,83 @@ pub fn clean(
     progress: &dyn Progress,
 ) -> Result<(Vec<Extracted>, CleanReport)> {
     spec.validate()?;
+    let folder = std::env::temp_dir();
+    let (cleaned, report) = clean_corpus(Spool::of(documents, &folder)?, spec, progress)?;
+    Ok((cleaned.batches().map(|batch| Ok(batch?.documents)).collect::<Result<Vec<_>>>()?.concat(), report))
+}
+
+/// As [`clean`], for documents on disk.
+///
+/// # Errors
+/// As there, and files that cannot be read or written.
+pub fn clean_corpus(documents: Spool, spec: &CleanSpec, progress: &dyn Progress) -> Result<(Spool, CleanReport)> {
+    spec.validate()?;
     let (rules, line_rules) =
         select(&spec.quality).map_err(|problems| Error::Declaration { what: "clean".into(), problems })?;
-    let mut report = CleanReport { given: documents.len() as u64, ..CleanReport::default() };
+    let mut report = CleanReport { given: documents.len(), ..CleanReport::default() };
     let mut task = progress.task("clean", Some(report.given), Unit::Documents);
-
-    let documents: Vec<(Extracted, Characters)> =
-        documents.into_par_iter().map(|document| characters(document, spec)).collect();
-    for (_, changed) in &documents {
-        report.normalised += u64::from(changed.normalised);
-        report.repaired += u64::from(changed.repaired);
-        report.controls += u64::from(changed.controls);
+    let mut steps = Steps { spec, rules, line_rules, boilerplate: None };
+    let folder = documents.folder().to_owned();
+    let mut cleaned = SpoolWriter::create(&folder)?;
+    if spec.boilerplate {
+        // Lines are counted in all documents before any is cut.
+        let mut lines = Lines::new(&folder);
+        let mut between = SpoolWriter::create(&folder)?;
+        for batch in documents.batches() {
+            let changed: Vec<_> = batch?
+                .documents
+                .into_par_iter()
+                .map(|document| {
+                    let (document, changed) = characters(document, spec);
+                    let keys = keys_of(&document.text);
+                    (document, changed, keys)
+                })
+                .collect();
+            for (document, changed, keys) in changed {
+                report.add_characters(&changed);
+                lines.add(&keys)?;
+                between.push(document)?;
+            }
+        }
+        drop(documents);
+        let found = lines.repeated(spec.boilerplate_documents, spec.boilerplate_share)?;
+        steps.boilerplate = Some(found).filter(|found| !found.is_empty());
+        for batch in between.finish()?.batches() {
+            let done: Vec<_> = batch?.documents.into_par_iter().map(|document| steps.apply(document)).collect();
+            keep(done, &mut report, &mut cleaned, &mut *task)?;
+        }
+    } else {
+        for batch in documents.batches() {
+            let done: Vec<_> = batch?
+                .documents
+                .into_par_iter()
+                .map(|document| {
+                    let (document, changed) = characters(document, spec);
+                    (steps.apply(document), changed)
+                })
+                .collect();
+            done.iter().for_each(|(_, changed)| report.add_characters(changed));
+            keep(done.into_iter().map(|(done, _)| done), &mut report, &mut cleaned, &mut *task)?;
+        }
     }
-    let boilerplate = spec.boilerplate.then(|| {
-        let texts: Vec<&str> = documents.iter().map(|(document, _)| document.text.as_str()).collect();
-        Boilerplate::find(&texts, spec.boilerplate_documents, spec.boilerplate_share)
-    });
-    let steps = Steps { spec, rules, line_rules, boilerplate: boilerplate.filter(|found| !found.is_empty()) };
-    let done: Vec<(Extracted, Done)> = documents.into_par_iter().map(|(document, _)| steps.apply(document)).collect();
-    let mut kept = Vec::with_capacity(done.len());
+    report.kept = cleaned.taken();
+    task.finish(&format!("{} of {} documents kept", report.kept, report.given));
+    Ok((cleaned.finish()?, report))
+}
+
+fn keep(
+    done: impl IntoIterator<Item = (Extracted, Done)>,
+    report: &mut CleanReport,
+    cleaned: &mut SpoolWriter,
+    task: &mut dyn Task,
+) -> Result<()> {
     for (document, done) in done {
         task.advance(1);
         if report.add(&document, done) {
-            kept.push(document);
+            cleaned.push(document)?;
         }
     }
-    report.kept = kept.len() as u64;
-    task.finish(&format!("{} of {} documents kept", report.kept, report.given));
-    Ok((kept, report))
+    Ok(())
 }
 
 /// What was done to one document.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Done;
+use super::{Characters, Done};
 use crate::boundary;
 use crate::extract::Extracted;
 
@@ -68,6 +68,13 @@ pub(crate) fn excerpt(text: &str) -> String {
 }
 
 impl CleanReport {
+    /// Adds what was done to the characters of a document.
+    pub(super) fn add_characters(&mut self, changed: &Characters) {
+        self.normalised += u64::from(changed.normalised);
+        self.repaired += u64::from(changed.repaired);
+        self.controls += u64::from(changed.controls);
+    }
+
     /// Adds one document; whether it is kept.
     pub(super) fn add(&mut self, document: &Extracted, done: Done) -> bool {
         self.boilerplate_lines += done.boilerplate.len() as u64;

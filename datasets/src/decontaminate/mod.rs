@@ -16,9 +16,10 @@
 //! let question = "Which long river of Egypt runs down to the sea?";
 //! let sets = [EvaluationSet { name: "quiz".into(), items: vec![text("q1", question)], ngram: None }];
 //! let given = vec![(text("a", &format!("A good line.\n\nAnd then: {question}")), Split::Train)];
-//! let clean = decontaminate(given, &sets, Remove::Paragraph, &Silent);
+//! let clean = decontaminate(given, &sets, Remove::Paragraph, &Silent)?;
 //! assert_eq!(clean.documents[0].0.text, "A good line.");
 //! assert_eq!(clean.items[0].item, "q1");
+//! # Ok::<(), lore_datasets::Error>(())
 //! ```
 
 mod index;
@@ -32,9 +33,11 @@ use index::{Hit, Index};
 
 use crate::clean::excerpt;
 use crate::dedup::separator;
+use crate::error::Result;
 use crate::extract::Extracted;
 use crate::progress::{Progress, Unit};
 use crate::split::Split;
+use crate::spool::{Corpus, CorpusWriter};
 
 /// Words of a run for an item that is a document.
 pub const DOCUMENT_NGRAM: usize = 13;
@@ -42,6 +45,8 @@ pub const DOCUMENT_NGRAM: usize = 13;
 pub const SHORT_NGRAM: usize = 8;
 /// An item of more words is a document.
 pub const SHORT_ITEM: usize = 64;
+/// Documents of a split that are named for an item; where there are more, the first of them.
+const NAMED: usize = 1000;
 /// An item of fewer words is not looked for: that such words stand somewhere says nothing.
 pub const FEWEST_WORDS: usize = 5;
 
@@ -82,7 +87,7 @@ pub struct ContaminatedItem {
     pub found: u64,
     /// Different runs of the item.
     pub runs: u64,
-    /// Documents with such a run, by split; training ones were removed as was asked.
+    /// Documents with such a run, by split, at most 1000 of each; training ones were removed as was asked.
     pub documents: BTreeMap<String, Vec<String>>,
     /// The first run that was found, as it stands in the document.
     pub overlap: String,
@@ -128,19 +133,58 @@ pub struct Decontaminated {
 }
 
 /// Looks for the items of `sets` in all documents and removes what overlaps from the training documents.
+///
+/// # Errors
+/// Temporary files that cannot be written.
 pub fn decontaminate(
     documents: Vec<(Extracted, Split)>,
     sets: &[EvaluationSet],
     remove: Remove,
     progress: &dyn Progress,
-) -> Decontaminated {
-    let mut task = progress.task("decontaminate", Some(documents.len() as u64), Unit::Documents);
-    let index = Index::new(sets);
-    let hits: Vec<Vec<Hit>> = documents.par_iter().map(|(document, _)| index.find(&document.text)).collect();
-    task.advance(documents.len() as u64);
+) -> Result<Decontaminated> {
+    let corpus = Corpus::of(documents, &std::env::temp_dir())?;
+    let (corpus, items, report) = decontaminate_corpus(corpus, sets, remove, progress)?;
+    Ok(Decontaminated { documents: corpus.list()?, items, report })
+}
 
+/// As [`decontaminate`], for documents on disk. The items and what overlaps with them are in memory.
+///
+/// # Errors
+/// Files that cannot be read or written.
+pub fn decontaminate_corpus(
+    corpus: Corpus,
+    sets: &[EvaluationSet],
+    remove: Remove,
+    progress: &dyn Progress,
+) -> Result<(Corpus, Vec<ContaminatedItem>, DecontaminationReport)> {
+    let mut task = progress.task("decontaminate", Some(corpus.kept()), Unit::Documents);
+    let index = Index::new(sets);
     let mut report = DecontaminationReport::default();
-    let items = contaminated_items(&index, sets, &documents, &hits);
+    let mut found = BTreeMap::new();
+    let mut rest = CorpusWriter::create(corpus.spool.folder())?;
+    for batch in corpus.batches() {
+        let batch = batch?;
+        task.advance(batch.len() as u64);
+        let hits: Vec<Vec<Hit>> = batch.par_iter().map(|(_, document, _)| index.find(&document.text)).collect();
+        for ((_, mut document, split), hits) in batch.into_iter().zip(hits) {
+            note(&index, &document, split, &hits, &mut found);
+            if split == Split::Train && !hits.is_empty() {
+                report.training_documents += 1;
+                match remove {
+                    Remove::Nothing => {}
+                    Remove::Document => document.text.clear(),
+                    Remove::Paragraph => report.paragraphs += cut_paragraphs(&mut document.text, &hits),
+                }
+                if document.text.trim().is_empty() {
+                    report.dropped += 1;
+                    continue;
+                }
+            }
+            rest.push(document, split)?;
+        }
+    }
+    let items: Vec<(usize, ContaminatedItem)> =
+        found.into_iter().map(|(number, found)| described(&index, sets, number, found)).collect();
     for (number, set) in sets.iter().enumerate() {
         let of_set: Vec<&ContaminatedItem> = items.iter().filter(|(set, _)| *set == number).map(|(_, i)| i).collect();
         let in_training = of_set.iter().filter(|item| item.documents.contains_key(Split::Train.name())).count();
@@ -154,22 +198,6 @@ pub fn decontaminate(
             },
         );
     }
-    let mut rest = Vec::with_capacity(documents.len());
-    for ((mut document, split), hits) in documents.into_iter().zip(hits) {
-        if split == Split::Train && !hits.is_empty() {
-            report.training_documents += 1;
-            match remove {
-                Remove::Nothing => {}
-                Remove::Document => document.text.clear(),
-                Remove::Paragraph => report.paragraphs += cut_paragraphs(&mut document.text, &hits),
-            }
-            if document.text.trim().is_empty() {
-                report.dropped += 1;
-                continue;
-            }
-        }
-        rest.push((document, split));
-    }
     let contaminated: u64 = report.sets.values().map(|set| set.contaminated).sum();
     task.finish(&format!(
         "{contaminated} of {} items overlap; {} paragraphs cut, {} documents dropped",
@@ -177,52 +205,50 @@ pub fn decontaminate(
         report.paragraphs,
         report.dropped
     ));
-    Decontaminated { documents: rest, items: items.into_iter().map(|(_, item)| item).collect(), report }
+    Ok((rest.finish()?, items.into_iter().map(|(_, item)| item).collect(), report))
 }
 
-/// Each item that was hit, with the number of its set.
-fn contaminated_items(
-    index: &Index,
-    sets: &[EvaluationSet],
-    documents: &[(Extracted, Split)],
-    hits: &[Vec<Hit>],
-) -> Vec<(usize, ContaminatedItem)> {
-    struct Found<'a> {
-        runs: BTreeSet<u64>,
-        documents: BTreeMap<String, Vec<String>>,
-        overlap: &'a str,
-    }
-    let mut found: BTreeMap<u32, Found<'_>> = BTreeMap::new();
-    for ((document, split), hits) in documents.iter().zip(hits) {
-        for hit in hits {
-            for &item in index.items_of(hit) {
+/// What was found of an item.
+#[derive(Default)]
+struct Found {
+    runs: BTreeSet<u64>,
+    documents: BTreeMap<String, Vec<String>>,
+    overlap: String,
+}
+
+/// Notes the hits of a document, by item.
+fn note(index: &Index, document: &Extracted, split: Split, hits: &[Hit], found: &mut BTreeMap<u32, Found>) {
+    for hit in hits {
+        for &item in index.items_of(hit) {
+            let found = found.entry(item).or_default();
+            if found.runs.is_empty() {
                 let overlap = &document.text[hit.range.clone()];
-                let empty = || Found { runs: BTreeSet::new(), documents: BTreeMap::new(), overlap };
-                let entry = found.entry(item).or_insert_with(empty);
-                entry.runs.insert(hit.key);
-                let ids = entry.documents.entry(split.name().to_owned()).or_default();
-                if ids.last() != Some(&document.id) {
-                    ids.push(document.id.clone());
-                }
+                found.overlap = overlap.split_whitespace().collect::<Vec<_>>().join(" ");
+            }
+            found.runs.insert(hit.key);
+            let ids = found.documents.entry(split.name().to_owned()).or_default();
+            if ids.len() < NAMED && ids.last() != Some(&document.id) {
+                ids.push(document.id.clone());
             }
         }
     }
-    let described = found.into_iter().map(|(number, Found { runs, documents, overlap })| {
-        let entry = index.item(number);
-        let item = &sets[entry.set].items[entry.number];
-        let described = ContaminatedItem {
-            set: sets[entry.set].name.clone(),
-            item: item.id.clone(),
-            ngram: entry.ngram,
-            found: runs.len() as u64,
-            runs: entry.runs,
-            documents,
-            overlap: overlap.split_whitespace().collect::<Vec<_>>().join(" "),
-            excerpt: excerpt(&item.text),
-        };
-        (entry.set, described)
-    });
-    described.collect()
+}
+
+/// An item that was hit, with the number of its set.
+fn described(index: &Index, sets: &[EvaluationSet], number: u32, found: Found) -> (usize, ContaminatedItem) {
+    let entry = index.item(number);
+    let item = &sets[entry.set].items[entry.number];
+    let described = ContaminatedItem {
+        set: sets[entry.set].name.clone(),
+        item: item.id.clone(),
+        ngram: entry.ngram,
+        found: found.runs.len() as u64,
+        runs: entry.runs,
+        documents: found.documents,
+        overlap: found.overlap,
+        excerpt: excerpt(&item.text),
+    };
+    (entry.set, described)
 }
 
 /// Cuts every paragraph in which a hit begins, ends or lies; how many.

@@ -23,20 +23,22 @@ pub mod leakage;
 pub mod near;
 mod paragraphs;
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 pub use leakage::Leakage;
-use near::NearSpec;
+use near::{Bands, NearSpec, Texts};
 pub(crate) use paragraphs::separator;
 
 use crate::clean::excerpt;
 use crate::error::{Error, Result};
 use crate::extract::Extracted;
-use crate::progress::{Progress, Unit};
+use crate::progress::{Progress, Task, Unit};
+use crate::sort::Sorter;
+use crate::spool::{Corpus, Spool};
 use crate::words::Words;
 
 /// `[topic.dedup]`: which duplicates are dropped. Every step is on by default.
@@ -172,86 +174,150 @@ pub struct Deduplicated {
 /// A `spec` that is not [valid](DedupSpec::validate).
 pub fn deduplicate(documents: Vec<Extracted>, spec: &DedupSpec, progress: &dyn Progress) -> Result<Deduplicated> {
     spec.validate()?;
-    let mut report = DedupReport { given: documents.len() as u64, ..DedupReport::default() };
-    let mut task = progress.task("deduplicate", Some(report.given), Unit::Documents);
+    let corpus = Corpus::new(Spool::of(documents, &std::env::temp_dir())?);
     let mut duplicates = Vec::new();
-    let mut kept = documents;
-    if spec.exact {
-        kept = without(kept, exact_duplicates, Kind::Exact, &mut duplicates);
-        report.exact = duplicates.len() as u64;
+    let (corpus, report) = deduplicate_corpus(corpus, spec, progress, &mut |duplicate| {
+        duplicates.push(duplicate);
+        Ok(())
+    })?;
+    let documents = corpus.list()?.into_iter().map(|(document, _)| document).collect();
+    Ok(Deduplicated { documents, duplicates, report })
+}
+
+/// As [`deduplicate`], for documents on disk: what is kept in memory of a document is a few bits. `duplicate` takes
+/// what was dropped, exact duplicates first, in order.
+///
+/// # Errors
+/// As there, files that cannot be read or written, and those of `duplicate`.
+pub fn deduplicate_corpus(
+    mut corpus: Corpus,
+    spec: &DedupSpec,
+    progress: &dyn Progress,
+    duplicate: &mut dyn FnMut(Duplicate) -> Result<()>,
+) -> Result<(Corpus, DedupReport)> {
+    spec.validate()?;
+    let mut report = DedupReport { given: corpus.kept(), ..DedupReport::default() };
+    let mut task = progress.task("deduplicate", Some(report.given), Unit::Documents);
+    let (exact, bands) = keys(&corpus, spec, &mut *task)?;
+    let mut dropped = Numbers::new(corpus.len());
+    let mut clusters = Sorter::new(corpus.spool.folder());
+    let mut tell = |kind: Kind, spool: &Spool, Repeat { kept, dropped, similarity }: Repeat| -> Result<()> {
+        clusters.push([kept])?;
+        let Extracted { id, text, .. } = spool.get(dropped)?;
+        duplicate(Duplicate { kind, kept: spool.id(kept)?, dropped: id, similarity, excerpt: excerpt(&text) })
+    };
+    let mut repeats = Sorter::new(corpus.spool.folder());
+    let mut first: Option<[u64; 3]> = None;
+    for row in exact.finish()? {
+        let row = row?;
+        match first {
+            Some(first) if first[..2] == row[..2] => repeats.push([row[2], first[2]])?,
+            _ => first = Some(row),
+        }
+    }
+    for repeat in repeats.finish()? {
+        let [number, kept] = repeat?;
+        dropped.insert(number);
+        report.exact += 1;
+        tell(Kind::Exact, &corpus.spool, Repeat { kept, dropped: number, similarity: 1.0 })?;
     }
     if spec.near {
-        let near = |texts: &[&str]| near::duplicates(texts, &spec.near_spec());
-        kept = without(kept, near, Kind::Near, &mut duplicates);
-        report.near = duplicates.len() as u64 - report.exact;
+        let exact = dropped.clone();
+        near::duplicates(bands, &corpus.spool, |number| exact.contains(number), &mut dropped, |repeat| {
+            report.near += 1;
+            tell(Kind::Near, &corpus.spool, repeat)
+        })?;
     }
-    let mut clusters: BTreeMap<&str, u64> = BTreeMap::new();
-    for duplicate in &duplicates {
-        *clusters.entry(&duplicate.kept).or_insert(1) += 1;
+    dropped.iter().for_each(|number| corpus.drop(number));
+    let (mut cluster, mut members) = (None, 0);
+    for kept in clusters.finish()? {
+        let kept = kept?;
+        if cluster.replace(kept) != Some(kept) {
+            report.clusters += 1;
+            members = 1;
+        }
+        members += 1;
+        report.largest_cluster = report.largest_cluster.max(members);
     }
-    report.clusters = clusters.len() as u64;
-    report.largest_cluster = clusters.values().copied().max().unwrap_or_default();
     if spec.paragraphs {
-        let before = duplicates.len();
-        let count = kept.len();
-        kept = paragraphs::without_repeated(kept, spec, &mut duplicates);
-        report.paragraphs = (duplicates.len() - before) as u64;
-        report.emptied = (count - kept.len()) as u64;
+        let before = corpus.kept();
+        let (rest, cut) = paragraphs::without_repeated(corpus, spec, duplicate)?;
+        corpus = rest;
+        report.paragraphs = cut;
+        report.emptied = before - corpus.kept();
     }
-    report.kept = kept.len() as u64;
-    task.advance(report.given);
+    report.kept = corpus.kept();
     task.finish(&format!(
         "{} of {} documents kept ({} exact, {} near duplicates; {} repeated paragraphs cut)",
         report.kept, report.given, report.exact, report.near, report.paragraphs
     ));
-    Ok(Deduplicated { documents: kept, duplicates, report })
+    Ok((corpus, report))
+}
+
+/// The keys of all documents: of all their words, and of the bands of their signatures.
+fn keys(corpus: &Corpus, spec: &DedupSpec, task: &mut dyn Task) -> Result<(Sorter<3>, Bands)> {
+    let folder = corpus.spool.folder();
+    let (mut exact, mut bands) = (Sorter::new(folder), Bands::new(&spec.near_spec(), folder));
+    for batch in corpus.batches() {
+        let found: Vec<(u64, u128, Vec<u64>)> = batch?
+            .par_iter()
+            .map(|(number, document, _)| {
+                let words = Words::of(&document.text);
+                let keys = if spec.near { bands.keys(&words) } else { Vec::new() };
+                (*number, exact_key(&document.text, &words), keys)
+            })
+            .collect();
+        task.advance(found.len() as u64);
+        for (number, key, keys) in found {
+            if spec.exact {
+                exact.push([(key >> 64) as u64, key as u64, number])?;
+            }
+            bands.add(number, &keys)?;
+        }
+    }
+    Ok((exact, bands))
 }
 
 /// A text that duplicates an earlier one: both by number.
 pub(crate) struct Repeat {
-    pub kept: usize,
-    pub dropped: usize,
+    pub kept: u64,
+    pub dropped: u64,
     pub similarity: f64,
 }
 
-fn without(
-    documents: Vec<Extracted>,
-    find: impl FnOnce(&[&str]) -> Vec<Repeat>,
-    kind: Kind,
-    duplicates: &mut Vec<Duplicate>,
-) -> Vec<Extracted> {
-    let texts: Vec<&str> = documents.iter().map(|document| document.text.as_str()).collect();
-    let repeats = find(&texts);
-    let mut dropped = vec![false; documents.len()];
-    for Repeat { kept, dropped: number, similarity } in repeats {
-        dropped[number] = true;
-        duplicates.push(Duplicate {
-            kind,
-            kept: documents[kept].id.clone(),
-            dropped: documents[number].id.clone(),
-            similarity,
-            excerpt: excerpt(&documents[number].text),
-        });
+impl Texts for Spool {
+    fn text(&self, number: u64) -> Result<Cow<'_, str>> {
+        Ok(Cow::Owned(self.get(number)?.text))
     }
-    documents.into_iter().zip(dropped).filter(|(_, dropped)| !dropped).map(|(document, _)| document).collect()
 }
 
-/// Texts with the same normalised words as an earlier one; without any word, with the same characters.
-fn exact_duplicates(texts: &[&str]) -> Vec<Repeat> {
-    let keys: Vec<u128> = texts.par_iter().map(|text| exact_key(text)).collect();
-    let mut first = HashMap::new();
-    let mut repeats = Vec::new();
-    for (number, key) in keys.into_iter().enumerate() {
-        let kept = *first.entry(key).or_insert(number);
-        if kept != number {
-            repeats.push(Repeat { kept, dropped: number, similarity: 1.0 });
-        }
-    }
-    repeats
+/// A set of numbers, a bit each.
+#[derive(Clone)]
+pub(crate) struct Numbers {
+    words: Vec<u64>,
 }
 
-fn exact_key(text: &str) -> u128 {
-    let words = Words::of(text);
+impl Numbers {
+    /// An empty set that may hold numbers below `end`.
+    fn new(end: u64) -> Self {
+        Self { words: vec![0; end.div_ceil(64) as usize] }
+    }
+
+    fn contains(&self, number: u64) -> bool {
+        self.words[(number / 64) as usize] >> (number % 64) & 1 == 1
+    }
+
+    fn insert(&mut self, number: u64) {
+        self.words[(number / 64) as usize] |= 1 << (number % 64);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        (0..self.words.len() as u64 * 64).filter(|number| self.contains(*number))
+    }
+}
+
+/// A key that texts share which have the same normalised words; without any word, the same characters.
+fn exact_key(text: &str, words: &Words) -> u128 {
     if words.hashes.is_empty() {
         return xxh3_128(text.as_bytes());
     }

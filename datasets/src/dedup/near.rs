@@ -5,11 +5,14 @@
 //! `s^r`, and in one of `b` bands with `1 - (1 - s^r)^b`. The rows are as many as leave that at least
 //! 0.99 at the threshold, so that few candidates are compared in vain.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::Repeat;
+use super::{Numbers, Repeat};
+use crate::error::Result;
+use crate::sort::Sorter;
 use crate::words::{Words, jaccard, mix};
 
 /// What is near.
@@ -38,80 +41,171 @@ pub struct Pair {
 
 /// Texts of a bucket that are all compared with one another; of a larger one, each with this many.
 const BUCKET: usize = 64;
+/// Pairs that are compared at once.
+const AT_ONCE: usize = 4096;
+
+/// Texts by number, wherever they are.
+pub(crate) trait Texts: Sync {
+    /// Text `number`.
+    fn text(&self, number: u64) -> Result<Cow<'_, str>>;
+}
+
+impl Texts for [&str] {
+    fn text(&self, number: u64) -> Result<Cow<'_, str>> {
+        Ok(Cow::Borrowed(self[number as usize]))
+    }
+}
 
 /// All pairs of near duplicates, sorted. Texts without a word are in none.
 ///
 /// A pair is missed with the probability above, about 0.01 at the threshold and less above it. In a bucket
 /// of more than 64 texts each is compared with the first 64 and with the one before it.
-pub fn pairs(texts: &[&str], spec: &NearSpec) -> Vec<Pair> {
-    let hashes = HashFunctions::new(spec.permutations, spec.seed);
-    let signatures: Vec<Option<Vec<u32>>> =
-        texts.par_iter().map(|text| hashes.signature(&Words::of(text).shingles(spec.shingle_words))).collect();
-    let rows = rows(spec.threshold, spec.permutations);
-    let bands = spec.permutations / rows;
-    let mut candidates: Vec<(u32, u32)> = (0..bands)
-        .into_par_iter()
-        .flat_map_iter(|band| {
-            let mut keys: Vec<(u64, u32)> = signatures
-                .iter()
-                .enumerate()
-                .filter_map(|(number, signature)| {
-                    let part = &signature.as_ref()?[band * rows..(band + 1) * rows];
-                    Some((part.iter().fold(band as u64, |key, &value| mix(key ^ u64::from(value))), number as u32))
-                })
-                .collect();
-            keys.sort_unstable();
-            let mut found = Vec::new();
-            for bucket in keys.chunk_by(|left, right| left.0 == right.0) {
-                for (at, &(_, right)) in bucket.iter().enumerate() {
-                    found.extend(bucket[..at.min(BUCKET)].iter().map(|&(_, left)| (left, right)));
-                    if at > BUCKET {
-                        found.push((bucket[at - 1].1, right));
-                    }
-                }
-            }
-            found
-        })
-        .collect();
-    drop(signatures);
-    candidates.par_sort_unstable();
-    candidates.dedup();
-    let of_one: Vec<&[(u32, u32)]> = candidates.chunk_by(|left, right| left.0 == right.0).collect();
-    of_one
-        .par_iter()
-        .flat_map_iter(|pairs| {
-            let shingles = |number: u32| Words::of(texts[number as usize]).shingles(spec.shingle_words);
-            let left = shingles(pairs[0].0);
-            pairs.iter().filter_map(move |&(number, right)| {
-                let similarity = jaccard(&left, &shingles(right));
-                (similarity >= spec.threshold).then_some(Pair {
-                    left: number as usize,
-                    right: right as usize,
-                    similarity,
-                })
-            })
-        })
-        .collect()
+///
+/// # Errors
+/// Of more texts than fit in memory, temporary files that cannot be written.
+pub fn pairs(texts: &[&str], spec: &NearSpec) -> Result<Vec<Pair>> {
+    let mut bands = Bands::new(spec, &std::env::temp_dir());
+    let keys: Vec<Vec<u64>> = texts.par_iter().map(|text| bands.keys(&Words::of(text))).collect();
+    for (number, keys) in (0..).zip(keys) {
+        bands.add(number, &keys)?;
+    }
+    let mut found = Vec::new();
+    bands.pairs(texts, |_| false, |pair| {
+        found.push(pair);
+        Ok(())
+    })?;
+    Ok(found)
 }
 
-/// Texts that nearly equal an earlier one that stays, each with the most similar of those.
-pub(super) fn duplicates(texts: &[&str], spec: &NearSpec) -> Vec<Repeat> {
-    let mut earlier: HashMap<usize, Vec<(usize, f64)>> = HashMap::new();
-    for pair in pairs(texts, spec) {
-        earlier.entry(pair.right).or_default().push((pair.left, pair.similarity));
+/// Bands of the signatures of texts, each as a hash, on disk where there are many.
+pub(crate) struct Bands {
+    spec: NearSpec,
+    hashes: HashFunctions,
+    rows: usize,
+    folder: PathBuf,
+    keys: Sorter<2>,
+}
+
+impl Bands {
+    /// Temporary files, if any are needed, are made in `folder`.
+    pub fn new(spec: &NearSpec, folder: &Path) -> Self {
+        let hashes = HashFunctions::new(spec.permutations, spec.seed);
+        let rows = rows(spec.threshold, spec.permutations);
+        Self { spec: *spec, hashes, rows, folder: folder.to_owned(), keys: Sorter::new(folder) }
     }
-    let mut dropped = vec![false; texts.len()];
-    let mut repeats = Vec::new();
-    for number in 0..texts.len() {
-        let staying = earlier.get(&number).into_iter().flatten().filter(|(left, _)| !dropped[*left]);
-        // Of equally similar ones the first.
-        let nearest = staying.copied().max_by(|(l, a), (r, b)| a.total_cmp(b).then(r.cmp(l)));
-        if let Some((kept, similarity)) = nearest {
-            dropped[number] = true;
-            repeats.push(Repeat { kept, dropped: number, similarity });
+
+    /// A hash of each band of a text's signature; none of a text without words.
+    pub fn keys(&self, words: &Words) -> Vec<u64> {
+        let length = self.spec.shingle_words.min(words.hashes.len());
+        let shingles: Vec<u64> = words.runs(length).collect();
+        let Some(signature) = self.hashes.signature(&shingles) else { return Vec::new() };
+        let key = |(band, part): (u64, &[u32])| part.iter().fold(band, |key, &value| mix(key ^ u64::from(value)));
+        (0..).zip(signature.chunks_exact(self.rows)).map(key).collect()
+    }
+
+    /// Takes the keys of a text.
+    pub fn add(&mut self, number: u64, keys: &[u64]) -> Result<()> {
+        keys.iter().try_for_each(|key| self.keys.push([*key, number]))
+    }
+
+    /// Gives all pairs of near duplicates, sorted, without the texts that are skipped.
+    pub fn pairs<T: Texts + ?Sized>(
+        self,
+        texts: &T,
+        skip: impl Fn(u64) -> bool,
+        mut found: impl FnMut(Pair) -> Result<()>,
+    ) -> Result<()> {
+        let mut candidates = Sorter::new(&self.folder);
+        let (mut key, mut first, mut last) = (0, Vec::new(), 0);
+        for row in self.keys.finish()? {
+            let [next, right] = row?;
+            if next != key {
+                key = next;
+                first.clear();
+            }
+            if skip(right) {
+                continue;
+            }
+            for &left in &first {
+                candidates.push([left, right])?;
+            }
+            if first.len() < BUCKET {
+                first.push(right);
+            } else if last != first[BUCKET - 1] {
+                candidates.push([last, right])?;
+            }
+            last = right;
+        }
+        let (mut candidates, mut at_once) = (candidates.finish()?, Vec::new());
+        let mut before = None;
+        loop {
+            at_once.clear();
+            for pair in candidates.by_ref() {
+                let pair = pair?;
+                if before.replace(pair) != Some(pair) {
+                    at_once.push(pair);
+                }
+                if at_once.len() == AT_ONCE {
+                    break;
+                }
+            }
+            if at_once.is_empty() {
+                return Ok(());
+            }
+            for pair in self.spec.compare(texts, &at_once)? {
+                found(pair)?;
+            }
         }
     }
-    repeats
+}
+
+impl NearSpec {
+    /// Those of sorted pairs that are near duplicates.
+    fn compare<T: Texts + ?Sized>(&self, texts: &T, pairs: &[[u64; 2]]) -> Result<Vec<Pair>> {
+        let of_one: Vec<&[[u64; 2]]> = pairs.chunk_by(|left, right| left[0] == right[0]).collect();
+        let shingles = |number| Ok(Words::of(&texts.text(number)?).shingles(self.shingle_words));
+        let compared: Result<Vec<Vec<Pair>>> = of_one
+            .into_par_iter()
+            .map(|pairs| {
+                let left = shingles(pairs[0][0])?;
+                let mut near = Vec::new();
+                for &[one, other] in pairs {
+                    let similarity = jaccard(&left, &shingles(other)?);
+                    if similarity >= self.threshold {
+                        near.push(Pair { left: one as usize, right: other as usize, similarity });
+                    }
+                }
+                Ok(near)
+            })
+            .collect();
+        Ok(compared?.concat())
+    }
+}
+
+/// Gives texts that nearly equal an earlier one that stays, each with the most similar of those, in order. `dropped`
+/// gets all of them.
+pub(super) fn duplicates<T: Texts + ?Sized>(
+    bands: Bands,
+    texts: &T,
+    skip: impl Fn(u64) -> bool,
+    dropped: &mut Numbers,
+    mut found: impl FnMut(Repeat) -> Result<()>,
+) -> Result<()> {
+    let mut pairs = Sorter::new(&bands.folder);
+    bands.pairs(texts, skip, |pair| pairs.push([pair.right as u64, pair.left as u64, pair.similarity.to_bits()]))?;
+    let (mut groups, mut group) = (pairs.finish()?.groups(), Vec::new());
+    while groups.next(&mut group)? {
+        let staying = group.iter().filter(|pair| !dropped.contains(pair[1]));
+        // Of equally similar ones the first.
+        let nearest = staying
+            .map(|&[_, left, similarity]| (left, f64::from_bits(similarity)))
+            .max_by(|(l, a), (r, b)| a.total_cmp(b).then(r.cmp(l)));
+        if let Some((kept, similarity)) = nearest {
+            dropped.insert(group[0][0]);
+            found(Repeat { kept, dropped: group[0][0], similarity })?;
+        }
+    }
+    Ok(())
 }
 
 /// Hash values in a band: the most with which a pair at the threshold is found with probability 0.99.

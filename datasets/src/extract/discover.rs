@@ -52,6 +52,7 @@ pub fn discover(path: &Path, columns: &[String]) -> Result<Discovery> {
             columns: if records { columns.clone() } else { Vec::new() },
             layout: Some(Layout::Lines),
             min_chars: 1,
+            max_document_bytes: None,
             max_documents: None,
             bad_files: BadFiles::Skip,
         });

@@ -1,8 +1,11 @@
 //! Records from JSON files and JSON lines.
 
+use std::io::BufRead;
+
 use minijinja::Value;
 use serde_json::Value as Json;
 
+use super::lines::Lines;
 use super::record::{Record, Sink, utf8};
 
 /// Gives every value that `path` leads to: a JSON pointer in which `*` means every entry.
@@ -39,9 +42,15 @@ fn walk(value: &Json, steps: &[String], key: &str, found: &mut dyn FnMut(&Json, 
     }
 }
 
-/// Gives the value of every line that is not blank.
-pub(super) fn read_lines(bytes: &[u8], sink: &mut Sink<'_>) -> Result<(), String> {
-    for (number, line) in utf8(bytes)?.lines().enumerate() {
+/// Gives the value of every line that is not blank. A line of more than `most` bytes is passed over.
+pub(super) fn read_lines(reader: impl BufRead, most: u64, sink: &mut Sink<'_>) -> Result<(), String> {
+    let mut lines = Lines::new(reader, most);
+    while let Some(line) = lines.next()? {
+        let number = line.number;
+        let Some(line) = line.text else {
+            sink(Err(format!("line {}: more than {most} bytes", number + 1)));
+            continue;
+        };
         if line.trim().is_empty() {
             continue;
         }

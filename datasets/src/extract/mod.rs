@@ -25,6 +25,7 @@ pub mod filters;
 mod glob;
 mod html;
 mod json;
+mod lines;
 mod markdown;
 mod markup;
 mod record;
@@ -35,12 +36,15 @@ mod template;
 mod text;
 mod xml;
 
+use std::cell::Cell;
 use std::collections::HashSet;
+use std::io::BufReader;
 use std::path::Path;
 
 use container::{Container, Member};
-use record::{Record, Sink};
+use record::{Record, Sink, Utf8};
 use template::Templates;
+use xxhash_rust::xxh3::xxh3_64;
 
 pub use discover::{Discovery, TEXT_FIELDS, discover};
 pub use glob::Glob;
@@ -50,6 +54,7 @@ pub use spec::{BadFiles, ExtractSpec, Format, Layout};
 
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Unit};
+use crate::spool as documents;
 
 /// A document as its templates made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +90,20 @@ pub struct ExtractReport {
     pub left_out: Vec<String>,
 }
 
+impl ExtractReport {
+    /// Everything that a file adds to.
+    fn counts(&self) -> [usize; 6] {
+        [self.records, self.broken, self.short, self.renamed, self.problems.len(), self.left_out.len()]
+    }
+
+    /// Takes back what a file added since.
+    fn restore(&mut self, [records, broken, short, renamed, problems, left_out]: [usize; 6]) {
+        (self.records, self.broken, self.short, self.renamed) = (records, broken, short, renamed);
+        self.problems.truncate(problems);
+        self.left_out.truncate(left_out);
+    }
+}
+
 /// The documents of a corpus, in the order of rules, file names and records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extraction {
@@ -103,6 +122,23 @@ const QUOTED: usize = 20;
 /// A rule that is declared wrongly; files that cannot be read as declared, all of them at once, unless
 /// the rule skips them; a rule that no file matches; a corpus without any document.
 pub fn extract(corpus: &str, path: &Path, rules: &[ExtractSpec], progress: &dyn Progress) -> Result<Extraction> {
+    let mut documents = Vec::new();
+    let report = extract_into(corpus, path, rules, &mut documents, progress)?;
+    Ok(Extraction { documents, report })
+}
+
+/// As [`extract`], giving the documents to `sink` while files are read, so that a corpus may be larger than memory.
+/// Of a file that cannot be read to its end nothing is left in `sink`.
+///
+/// # Errors
+/// As there, and those of the sink.
+pub fn extract_into(
+    corpus: &str,
+    path: &Path,
+    rules: &[ExtractSpec],
+    sink: &mut dyn documents::Sink,
+    progress: &dyn Progress,
+) -> Result<ExtractReport> {
     let compiled = compile(corpus, rules)?;
     let mut container = Container::open(path)?;
     let matches: Vec<Vec<String>> = compiled.iter().map(|rule| container.matching(&rule.globs)).collect();
@@ -113,10 +149,12 @@ pub fn extract(corpus: &str, path: &Path, rules: &[ExtractSpec], progress: &dyn 
             searched: format!("{} for files like `{patterns}`; it holds {}", path.display(), sample(&container.names)),
         });
     }
-    let mut extraction = Extraction::default();
-    extraction.report.files_listed = container.names.len();
-    extraction.report.left_out.clone_from(&container.left_out);
-    let mut ids = HashSet::new();
+    let mut report = ExtractReport {
+        files_listed: container.names.len(),
+        left_out: container.left_out.clone(),
+        ..ExtractReport::default()
+    };
+    let mut ids = Ids::of(rules, &matches);
     let mut bad = Vec::new();
     let total = matches.iter().map(Vec::len).sum::<usize>() as u64;
     let mut task = progress.task(&format!("extract {corpus}"), Some(total), Unit::Items);
@@ -124,18 +162,23 @@ pub fn extract(corpus: &str, path: &Path, rules: &[ExtractSpec], progress: &dyn 
         let mut left = rule.spec.max_documents.unwrap_or(usize::MAX);
         for name in names {
             if left > 0 {
-                let mut empty = false;
-                let outcome = container.read(name).and_then(|member| {
-                    empty = member.bytes.is_empty();
-                    rule.extract_file(member, &mut left, &mut ids, &mut extraction)
-                });
-                if empty && outcome.is_ok() {
-                    extraction.report.left_out.push(format!("{name}: it is empty"));
-                }
-                match (outcome, rule.spec.bad_files) {
-                    (Ok(()), _) => extraction.report.files_read += 1,
-                    (Err(problem), BadFiles::Stop) => bad.push(format!("{name}: {problem}")),
-                    (Err(problem), BadFiles::Skip) => extraction.report.left_out.push(format!("{name}: {problem}")),
+                let before = (sink.taken(), left, report.counts());
+                let outcome = match container.read(name) {
+                    Ok(mut member) => rule.extract_file(&mut member, &mut left, &mut ids, sink, &mut report)?,
+                    Err(problem) => Err(problem),
+                };
+                match outcome {
+                    Ok(()) => report.files_read += 1,
+                    Err(problem) => {
+                        sink.forget(before.0)?;
+                        left = before.1;
+                        report.restore(before.2);
+                        let problem = format!("{name}: {problem}");
+                        match rule.spec.bad_files {
+                            BadFiles::Stop => bad.push(problem),
+                            BadFiles::Skip => report.left_out.push(problem),
+                        }
+                    }
                 }
             }
             task.advance(1);
@@ -144,8 +187,7 @@ pub fn extract(corpus: &str, path: &Path, rules: &[ExtractSpec], progress: &dyn 
     if !bad.is_empty() {
         return Err(Error::BadFiles { corpus: corpus.to_owned(), files: bad });
     }
-    let report = &extraction.report;
-    if extraction.documents.is_empty() {
+    if sink.taken() == 0 {
         let first = report.problems.first().map_or_else(String::new, |problem| format!(" (first: {problem})"));
         let left_out: Vec<&str> = report.left_out.iter().take(QUOTED).map(String::as_str).collect();
         let left_out = if left_out.is_empty() { String::new() } else { format!("; left out: {}", left_out.join("; ")) };
@@ -163,12 +205,12 @@ pub fn extract(corpus: &str, path: &Path, rules: &[ExtractSpec], progress: &dyn 
     }
     task.finish(&format!(
         "{} documents from {} records ({} broken, {} too short)",
-        extraction.documents.len(),
+        sink.taken(),
         report.records,
         report.broken,
         report.short
     ));
-    Ok(extraction)
+    Ok(report)
 }
 
 /// Checks rules without reading anything: patterns, templates and queries.
@@ -225,20 +267,20 @@ fn compile<'a>(corpus: &str, rules: &'a [ExtractSpec]) -> Result<Vec<Rule<'a>>> 
 }
 
 impl Rule<'_> {
+    /// Takes the documents of a file. The outer error is that of the sink, the inner one that of the file.
     fn extract_file(
         &self,
-        member: Member,
+        member: &mut Member<'_>,
         left: &mut usize,
-        ids: &mut HashSet<String>,
-        extraction: &mut Extraction,
-    ) -> Result<(), String> {
-        let Member { name, bytes } = member;
-        let Extraction { documents, report } = extraction;
-        let (broken_before, quoted_before) = (report.broken, report.problems.len());
+        ids: &mut Ids,
+        sink: &mut dyn documents::Sink,
+        report: &mut ExtractReport,
+    ) -> Result<Result<(), String>> {
+        let name = member.name.clone();
         let mut without_column = (0, String::new());
-        let mut number = 0;
+        let (mut number, mut unwritten) = (0, None);
         let mut take = |record: Result<Record, String>| {
-            if *left == 0 {
+            if *left == 0 || unwritten.is_some() {
                 return;
             }
             report.records += 1;
@@ -255,8 +297,8 @@ impl Rule<'_> {
                     report.short += 1
                 }
                 Ok(mut document) => {
-                    report.renamed += usize::from(make_unique(&mut document.id, ids));
-                    documents.push(document);
+                    report.renamed += usize::from(ids.make_unique(&mut document.id));
+                    unwritten = sink.push(document).err();
                     *left -= 1;
                 }
                 Err(problem) => {
@@ -268,42 +310,86 @@ impl Rule<'_> {
             }
         };
         let give: &mut Sink<'_> = &mut take;
-        read_records(&self.spec.format, &bytes, give)?;
-        // Not a few odd records, but a file of another kind.
-        if without_column.0 > 0 && without_column.0 == number {
-            report.broken = broken_before;
-            report.problems.truncate(quoted_before);
-            return Err(without_column.1);
+        let outcome = read_records(&self.spec.format, member, self.spec.max_document_bytes(), give);
+        if let Some(unwritten) = unwritten {
+            return Err(unwritten);
         }
-        Ok(())
+        // Not a few odd records, but a file of another kind.
+        if outcome.is_ok() && without_column.0 > 0 && without_column.0 == number {
+            return Ok(Err(without_column.1));
+        }
+        if outcome.is_ok() && member.was_empty() {
+            report.left_out.push(format!("{name}: it is empty"));
+        }
+        Ok(outcome)
     }
 }
 
-/// Gives every record of a file; `Err` says why the file cannot be read as declared.
-fn read_records(format: &Format, bytes: &[u8], take: &mut Sink<'_>) -> Result<(), String> {
+/// Gives every record of a file; `Err` says why the file cannot be read as declared. No document of more than `most`
+/// bytes is made.
+fn read_records(format: &Format, member: &mut Member<'_>, most: u64, take: &mut Sink<'_>) -> Result<(), String> {
+    let whole = u64::MAX;
+    let record = Cell::new(0);
+    // Twice the text: names of fields, escapes, other fields.
+    let record_bytes = most.saturating_mul(2);
     match format {
-        Format::Json { records } => json::read(bytes, records, take),
-        Format::Jsonl => json::read_lines(bytes, take),
-        Format::Xml { record } => xml::read(bytes, record, take),
-        Format::Sqlite { query, json_columns } => table::read_sqlite(bytes, query, json_columns, take),
-        Format::Csv { delimiter } => table::read_csv(bytes, *delimiter, take),
-        Format::Parquet => table::read_parquet(bytes, take),
-        Format::Text { split_headings } => text::read(bytes, *split_headings, take),
-        Format::Html => html::read(bytes, take),
-        Format::Markdown => markdown::read(bytes, take),
+        Format::Json { records } => json::read(&member.whole(whole)?, records, take),
+        Format::Jsonl => {
+            let text = BufReader::with_capacity(READ, Utf8::new(member, &record, u64::MAX));
+            json::read_lines(text, record_bytes, take)
+        }
+        Format::Xml { record } => xml::read(&member.whole(whole)?, record, take),
+        Format::Sqlite { query, json_columns } => table::read_sqlite(member, query, json_columns, take),
+        Format::Csv { delimiter } => {
+            table::read_csv(Utf8::new(member, &record, record_bytes), *delimiter, &record, take)
+        }
+        Format::Parquet => table::read_parquet(&member.on_disk()?, take),
+        Format::Text { split_headings } => {
+            let text = BufReader::with_capacity(READ, Utf8::new(member, &record, u64::MAX));
+            text::read(text, *split_headings, most, take)
+        }
+        // Marks and scripts are not text.
+        Format::Html => html::read(&member.whole(most.saturating_mul(4))?, take),
+        Format::Markdown => markdown::read(&member.whole(most.saturating_mul(2))?, take),
     }
 }
 
-fn make_unique(id: &mut String, ids: &mut HashSet<String>) -> bool {
-    if ids.insert(id.clone()) {
-        return false;
+/// Bytes of a text that are read at once.
+const READ: usize = 256 << 10;
+
+/// Ids that are taken, by a hash of each. Two that have the same hash by chance cost one of them its name, and those
+/// of a file that turned out to be unreadable stay taken.
+struct Ids {
+    /// `None` where ids are unique as they are made.
+    taken: Option<HashSet<u64>>,
+}
+
+impl Ids {
+    /// Files and numbers, which are ids where none are declared, are unique within one rule whose files have different
+    /// names.
+    fn of(rules: &[ExtractSpec], matches: &[Vec<String>]) -> Self {
+        let differ = |names: &Vec<String>| {
+            let mut seen = HashSet::new();
+            names.iter().all(|name| !name.contains(char::is_whitespace) && seen.insert(container::plain_name(name)))
+        };
+        let unique = matches!((rules, matches), ([one], [names]) if one.id.is_none() && differ(names));
+        Self { taken: (!unique).then(HashSet::new) }
     }
-    let mut copy = 2;
-    while !ids.insert(format!("{id}~{copy}")) {
-        copy += 1;
+
+    /// Appends `~2`, `~3` … to an id that is taken; whether that was so.
+    fn make_unique(&mut self, id: &mut String) -> bool {
+        let Some(taken) = &mut self.taken else { return false };
+        let mut take = |id: &str| taken.insert(xxh3_64(id.as_bytes()));
+        if take(id) {
+            return false;
+        }
+        let mut copy = 2;
+        while !take(&format!("{id}~{copy}")) {
+            copy += 1;
+        }
+        *id = format!("{id}~{copy}");
+        true
     }
-    *id = format!("{id}~{copy}");
-    true
 }
 
 fn sample(names: &[String]) -> String {

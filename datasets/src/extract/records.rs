@@ -6,7 +6,7 @@ use minijinja::Value;
 
 use super::container::Container;
 use super::glob::Glob;
-use super::spec::Format;
+use super::spec::{Format, MAX_DOCUMENT_BYTES};
 use super::{read_records, sample};
 use crate::error::{Error, Result};
 
@@ -48,8 +48,8 @@ pub fn records(what: &str, path: &Path, patterns: &[String], format: &Format) ->
     let (mut found, mut bad) = (Vec::new(), Vec::new());
     for name in names {
         let mut number = 0;
-        let outcome = container.read(&name).and_then(|member| {
-            read_records(format, &member.bytes, &mut |record| {
+        let outcome = container.read(&name).and_then(|mut member| {
+            read_records(format, &mut member, MAX_DOCUMENT_BYTES, &mut |record| {
                 match record {
                     Ok(record) => found.push(FileRecord { file: name.clone(), number, value: record.value }),
                     Err(problem) => bad.push(format!("{name}: {problem}")),

@@ -52,10 +52,24 @@ pub struct ExtractSpec {
     pub layout: Option<Layout>,
     /// Texts of fewer characters are left out.
     pub min_chars: usize,
+    /// Longer texts are left out, and no more of one than this is ever in memory. Default: 16 MiB.
+    pub max_document_bytes: Option<u64>,
     /// Stop after this many documents of this rule.
     pub max_documents: Option<usize>,
     /// What to do about a file that cannot be read as declared.
     pub bad_files: BadFiles,
+}
+
+/// Bytes of text a document may have, unless a rule says otherwise.
+pub const MAX_DOCUMENT_BYTES: u64 = 16 << 20;
+/// The most a rule may say.
+const MOST_DOCUMENT_BYTES: u64 = 1 << 30;
+
+impl ExtractSpec {
+    /// Bytes of text a document may have.
+    pub fn max_document_bytes(&self) -> u64 {
+        self.max_document_bytes.unwrap_or(MAX_DOCUMENT_BYTES)
+    }
 }
 
 /// How a file is read.
@@ -152,6 +166,8 @@ struct Declared {
     #[serde(default = "one")]
     min_chars: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
+    max_document_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     max_documents: Option<usize>,
     #[serde(default)]
     bad_files: BadFiles,
@@ -223,6 +239,9 @@ impl TryFrom<Declared> for ExtractSpec {
         if !d.columns.is_empty() && d.text.is_some() {
             problems.push("`text` and `columns` both say what the text is: give one of them".into());
         }
+        if let Some(bytes) = d.max_document_bytes.filter(|bytes| !(1..=MOST_DOCUMENT_BYTES).contains(bytes)) {
+            problems.push(format!("`max_document_bytes` is {bytes}, but 1 to {MOST_DOCUMENT_BYTES} are possible"));
+        }
         if !problems.is_empty() {
             return Err(problems.join("; "));
         }
@@ -236,6 +255,7 @@ impl TryFrom<Declared> for ExtractSpec {
             columns: d.columns,
             layout: d.layout,
             min_chars: d.min_chars,
+            max_document_bytes: d.max_document_bytes,
             max_documents: d.max_documents,
             bad_files: d.bad_files,
         })
@@ -253,6 +273,7 @@ impl From<ExtractSpec> for Declared {
             columns: spec.columns,
             layout: spec.layout,
             min_chars: spec.min_chars,
+            max_document_bytes: spec.max_document_bytes,
             max_documents: spec.max_documents,
             bad_files: spec.bad_files,
             ..Self::default()

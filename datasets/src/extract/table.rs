@@ -1,31 +1,46 @@
 //! Records from tables: CSV, SQLite and Parquet rows, with the columns as fields.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{Cursor, Write};
+use std::fs::File;
+use std::io::Read;
 
 use minijinja::Value;
-use polars::prelude::{AnyValue, ParquetReader, SerReader};
+use polars::prelude::{AnyValue, ParquetReader, PolarsError, SerReader};
 use rusqlite::OpenFlags;
 use rusqlite::types::ValueRef;
 
+use super::container::{Member, unreadable};
 use super::record::{Record, Sink, utf8};
 
 fn record(fields: BTreeMap<String, Value>, number: u64) -> Record {
     Record { value: Value::from(fields), root: Value::UNDEFINED, key: number.to_string() }
 }
 
-/// Gives every row of a file with a header line.
-pub(super) fn read_csv(bytes: &[u8], delimiter: u8, sink: &mut Sink<'_>) -> Result<(), String> {
-    let text = utf8(bytes)?;
-    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(text.as_bytes());
-    let header = reader.headers().map_err(|e| format!("its header cannot be read: {e}"))?.clone();
-    for (number, row) in (0..).zip(reader.records()) {
-        sink(match row {
-            Ok(row) => {
-                let fields = header.iter().zip(row.iter()).map(|(name, value)| (name.to_owned(), Value::from(value)));
-                Ok(record(fields.collect(), number))
+/// Gives every row of a file with a header line. `row` is set to 0 where one begins.
+pub(super) fn read_csv(reader: impl Read, delimiter: u8, row: &Cell<u64>, sink: &mut Sink<'_>) -> Result<(), String> {
+    let unread = |e: &csv::Error| match e.kind() {
+        csv::ErrorKind::Io(e) => Some(unreadable(e)),
+        _ => None,
+    };
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(reader);
+    let header = reader
+        .headers()
+        .map_err(|e| unread(&e).unwrap_or_else(|| format!("its header cannot be read: {e}")))?
+        .clone();
+    let mut record_read = csv::StringRecord::new();
+    for number in 0.. {
+        row.set(0);
+        sink(match reader.read_record(&mut record_read) {
+            Ok(false) => break,
+            Ok(true) => {
+                let fields = header.iter().zip(record_read.iter());
+                Ok(record(fields.map(|(name, value)| (name.to_owned(), Value::from(value))).collect(), number))
             }
-            Err(e) => Err(e.to_string()),
+            Err(e) => match unread(&e) {
+                Some(problem) => return Err(problem),
+                None => Err(e.to_string()),
+            },
         });
     }
     Ok(())
@@ -33,13 +48,13 @@ pub(super) fn read_csv(bytes: &[u8], delimiter: u8, sink: &mut Sink<'_>) -> Resu
 
 /// Gives every row of `query` on a database, which is opened read-only from a private copy.
 pub(super) fn read_sqlite(
-    bytes: &[u8],
+    member: &mut Member<'_>,
     query: &str,
     json_columns: &[String],
     sink: &mut Sink<'_>,
 ) -> Result<(), String> {
     let mut copy = tempfile::NamedTempFile::new().map_err(|e| format!("no temporary copy could be made: {e}"))?;
-    copy.write_all(bytes).and_then(|()| copy.flush()).map_err(|e| format!("no temporary copy could be made: {e}"))?;
+    member.copy_to(copy.as_file_mut())?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let say = |e: rusqlite::Error| format!("SQLite: {e}");
     let connection = rusqlite::Connection::open_with_flags(copy.path(), flags).map_err(say)?;
@@ -87,16 +102,25 @@ fn sqlite_value(value: ValueRef<'_>, json: bool) -> Result<Value, String> {
     })
 }
 
-/// Gives every row of a Parquet file.
-pub(super) fn read_parquet(bytes: &[u8], sink: &mut Sink<'_>) -> Result<(), String> {
-    let frame = ParquetReader::new(Cursor::new(bytes)).finish().map_err(|e| format!("Parquet: {e}"))?;
-    for number in 0..frame.height() {
-        let mut fields = BTreeMap::new();
-        for column in frame.columns() {
-            let value = column.get(number).map_err(|e| format!("Parquet: {e}"))?;
-            fields.insert(column.name().to_string(), parquet_value(&value));
+/// Gives every row of a Parquet file, of which one row group at a time is in memory.
+pub(super) fn read_parquet(file: &File, sink: &mut Sink<'_>) -> Result<(), String> {
+    let say = |e: PolarsError| format!("Parquet: {e}");
+    let again = || file.try_clone().map_err(|e| e.to_string());
+    let metadata = ParquetReader::new(again()?).get_metadata().map_err(say)?.clone();
+    let mut first = 0;
+    for group in &metadata.row_groups {
+        let mut reader = ParquetReader::new(again()?).with_slice(Some((first, group.num_rows())));
+        reader.set_metadata(metadata.clone());
+        let frame = reader.finish().map_err(say)?;
+        for row in 0..frame.height() {
+            let mut fields = BTreeMap::new();
+            for column in frame.columns() {
+                let value = column.get(row).map_err(say)?;
+                fields.insert(column.name().to_string(), parquet_value(&value));
+            }
+            sink(Ok(record(fields, (first + row) as u64)));
         }
-        sink(Ok(record(fields, number as u64)));
+        first += group.num_rows();
     }
     Ok(())
 }

@@ -15,13 +15,13 @@ use crate::error::{Error, Result};
 const FUEL: u64 = 20_000_000;
 /// Nested calls one rendering may make.
 const MAX_RECURSION: usize = 64;
-/// Bytes one rendering may write.
-const MAX_OUTPUT: usize = 64 << 20;
 
 pub(super) struct Templates<'a> {
     environment: Environment<'a>,
     layout: Layout,
     columns: &'a [String],
+    /// Bytes one rendering may write.
+    most: u64,
 }
 
 const NAMES: [&str; 4] = ["id", "group", "title", "text"];
@@ -60,7 +60,7 @@ impl<'a> Templates<'a> {
             return Err(Error::Declaration { what: "templates of an extraction rule".into(), problems });
         }
         let layout = spec.layout.unwrap_or(if is_text { Layout::Lines } else { Layout::Paragraphs });
-        Ok(Self { environment, layout, columns: &spec.columns })
+        Ok(Self { environment, layout, columns: &spec.columns, most: spec.max_document_bytes() })
     }
 
     /// The field of `columns` that a record has; `Err` names those it has instead.
@@ -95,11 +95,11 @@ impl<'a> Templates<'a> {
         let mut rendered = NAMES.map(|_| String::new());
         for (name, text) in NAMES.into_iter().zip(&mut rendered) {
             let template = self.environment.get_template(name).map_err(|e| one_line(&e))?;
-            let mut output = Capped(Vec::new());
+            let mut output = Capped { bytes: Vec::new(), most: self.most };
             template
                 .render_captured_to(&context, &mut output)
                 .map_err(|e| format!("template `{name}`: {}", one_line(&e)))?;
-            *text = String::from_utf8(output.0).map_err(|e| e.to_string())?;
+            *text = String::from_utf8(output.bytes).map_err(|e| e.to_string())?;
         }
         let [id, group, title, text] = rendered;
         let id = one_space(&id);
@@ -112,14 +112,18 @@ impl<'a> Templates<'a> {
     }
 }
 
-struct Capped(Vec<u8>);
+struct Capped {
+    bytes: Vec<u8>,
+    most: u64,
+}
 
 impl io::Write for Capped {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_OUTPUT {
-            return Err(io::Error::other(format!("a document of more than {MAX_OUTPUT} bytes")));
+        if (self.bytes.len() + bytes.len()) as u64 > self.most {
+            let problem = format!("a document of more than {} bytes; `max_document_bytes` allows longer ones", self.most);
+            return Err(io::Error::other(problem));
         }
-        self.0.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -1,0 +1,148 @@
+//! The table of documents written row group by row group, so that it may be larger than memory.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use polars::prelude::{BatchedWriter, DataFrame, ParquetWriter, StatisticsOptions, df};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use crate::documents::{Origin, hex};
+use crate::error::{Error, Result};
+use crate::split::Split;
+
+/// A document of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Unique within the table.
+    pub id: String,
+    /// What it is split by.
+    pub group: String,
+    /// May be empty.
+    pub title: String,
+    /// The text, as it is trained on.
+    pub text: String,
+    /// Its split.
+    pub split: Split,
+    /// SHA-256 of the text.
+    pub sha256: [u8; 32],
+    /// Characters (Unicode scalar values) of the text.
+    pub characters: u64,
+}
+
+/// Writes rows to a Parquet file, which appears when it is complete.
+pub(crate) struct TableWriter {
+    path: PathBuf,
+    origin: Origin,
+    /// Absent when it is complete.
+    writer: Option<BatchedWriter<File>>,
+    file: NamedTempFile,
+    hasher: TableHasher,
+}
+
+/// Hashes a table as [`Documents::hash`](crate::documents::Documents::hash) says.
+#[derive(Default)]
+pub(crate) struct TableHasher(Sha256);
+
+impl TableHasher {
+    pub fn row(&mut self, values: [&str; 3]) {
+        for value in values {
+            self.0.update((value.len() as u64).to_le_bytes());
+            self.0.update(value.as_bytes());
+        }
+    }
+
+    pub fn finish(self) -> String {
+        hex(&self.0.finalize())
+    }
+}
+
+impl TableWriter {
+    /// Begins the table at `path`.
+    pub fn create(path: &Path, origin: &Origin) -> Result<Self> {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        let file = NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
+        let hasher = TableHasher::default();
+        let mut table = Self { path: path.to_owned(), origin: origin.clone(), writer: None, file, hasher };
+        // The schema, also of a table without rows.
+        let schema = table.frame(&[]);
+        let file = table.file.reopen().map_err(|e| Error::io(path, e))?;
+        let writer = ParquetWriter::new(file)
+            // Whole texts would stand in the footer otherwise, as the least and greatest of each row group.
+            .with_statistics(StatisticsOptions::empty())
+            .batched(schema.schema())
+            .map_err(|e| table.failed(&e))?;
+        table.writer = Some(writer);
+        Ok(table)
+    }
+
+    fn failed(&self, error: &polars::prelude::PolarsError) -> Error {
+        match error {
+            polars::prelude::PolarsError::IO { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
+                Error::NoSpace { path: self.path.clone(), needed: None, available: None }
+            }
+            error => Error::Documents { path: self.path.clone(), problem: format!("it cannot be written: {error}") },
+        }
+    }
+
+    fn frame(&self, rows: &[Row]) -> DataFrame {
+        let same = |value: &str| vec![value.to_owned(); rows.len()];
+        let texts = |of: fn(&Row) -> &str| rows.iter().map(of).collect::<Vec<&str>>();
+        df!(
+            "id" => texts(|row| &row.id), "group" => texts(|row| &row.group), "title" => texts(|row| &row.title),
+            "text" => texts(|row| &row.text), "source" => same(&self.origin.source),
+            "license" => same(&self.origin.license), "topic" => same(&self.origin.topic),
+            "split" => texts(|row| row.split.name()),
+            "sha256" => rows.iter().map(|row| hex(&row.sha256)).collect::<Vec<_>>(),
+            "chars" => rows.iter().map(|row| row.characters).collect::<Vec<_>>(),
+            "bytes" => rows.iter().map(|row| row.text.len() as u64).collect::<Vec<_>>(),
+        )
+        .expect("the columns are equally long and differently named")
+    }
+
+    /// Writes rows as a row group.
+    pub fn rows(&mut self, rows: &[Row]) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for row in rows {
+            self.hasher.row([&row.id, row.split.name(), &hex(&row.sha256)]);
+        }
+        let frame = self.frame(rows);
+        let written = self.writer.as_mut().expect("made with the table").write_batch(&frame);
+        written.map_err(|e| self.failed(&e))
+    }
+
+    /// Completes the file; its hash.
+    pub fn finish(mut self) -> Result<String> {
+        let written = self.writer.take().expect("made with the table").finish();
+        written.map_err(|e| self.failed(&e))?;
+        self.file.as_file().sync_all().map_err(|e| Error::io(&self.path, e))?;
+        self.file.persist(&self.path).map_err(|e| Error::io(&self.path, e.error))?;
+        Ok(self.hasher.finish())
+    }
+}
+
+/// Documents, characters and bytes of each split.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sizes(pub BTreeMap<Split, [u64; 3]>);
+
+impl Sizes {
+    pub fn add(&mut self, split: Split, characters: u64, bytes: u64) {
+        let sizes = self.0.entry(split).or_default();
+        for (sum, more) in sizes.iter_mut().zip([1, characters, bytes]) {
+            *sum += more;
+        }
+    }
+
+    /// Takes back what was added.
+    pub fn remove(&mut self, split: Split, characters: u64, bytes: u64) {
+        if let Some(sizes) = self.0.get_mut(&split) {
+            for (sum, less) in sizes.iter_mut().zip([1, characters, bytes]) {
+                *sum -= less;
+            }
+        }
+    }
+}
