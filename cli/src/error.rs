@@ -66,6 +66,7 @@ macro_rules! from_library {
 from_library!(
     lore_datasets::Error,
     lore_distill::general::Error,
+    lore_distill::synth::Error,
     lore_eval::comparison::Error,
     lore_eval::engine::Error,
     lore_eval::result::Error,

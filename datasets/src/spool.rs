@@ -89,7 +89,6 @@ impl SpoolWriter {
         Ok(Spool {
             documents: self.documents.into_inner().map_err(failed)?,
             offsets: self.offsets.into_inner().map_err(failed)?,
-            bytes: self.bytes,
             count: self.count,
             text_bytes: self.text_bytes,
             folder: self.folder,
@@ -162,7 +161,6 @@ pub struct Spool {
     folder: PathBuf,
     documents: File,
     offsets: File,
-    bytes: u64,
     count: u64,
     text_bytes: u64,
 }
@@ -176,6 +174,17 @@ impl Spool {
         let mut writer = SpoolWriter::create(folder)?;
         documents.into_iter().try_for_each(|document| writer.push(document))?;
         writer.finish()
+    }
+
+    /// The same documents once more.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn again(&self) -> Result<Self> {
+        let again = |file: &File| file.try_clone().map_err(|e| Error::io(&self.folder, e));
+        let (documents, offsets) = (again(&self.documents)?, again(&self.offsets)?);
+        let Self { count, text_bytes, .. } = *self;
+        Ok(Self { folder: self.folder.clone(), documents, offsets, count, text_bytes })
     }
 
     /// How many documents there are.

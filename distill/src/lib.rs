@@ -3,7 +3,8 @@
 //! The student starts as the teacher without a middle stretch of its blocks ([`initialise`]), narrower if asked for
 //! ([`Width`]), learns the
 //! teacher's whole distribution over the next token ([`Distillation`]: forward KL or another divergence, live or from
-//! a [`cache`] of drawn tokens), on general English that the teacher wrote itself ([`general`]).
+//! a [`cache`] of drawn tokens), on general English that the teacher wrote itself ([`general`]). A teacher also writes
+//! questions, paraphrases, summaries and cloze facts from the passages of a topic ([`synth`]).
 
 pub mod cache;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod general;
 mod hidden_states;
 mod initialise;
 mod objective;
+pub mod synth;
 mod width;
 
 pub use config::{Depth, DepthChoice, DistilConfig, Loss, TeacherSource};

@@ -50,7 +50,7 @@ pub use discover::{Discovery, TEXT_FIELDS, discover};
 pub use glob::Glob;
 pub use markup::{decode_entities, html_blocks, markdown_blocks};
 pub use records::{FileRecord, records};
-pub use spec::{BadFiles, ExtractSpec, Format, Layout};
+pub use spec::{BadFiles, ExtractSpec, Format, Layout, MAX_DOCUMENT_BYTES};
 
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Unit};
@@ -155,6 +155,7 @@ pub fn extract_into(
         ..ExtractReport::default()
     };
     let mut ids = Ids::of(rules, &matches);
+    let earlier = sink.taken();
     let mut bad = Vec::new();
     let total = matches.iter().map(Vec::len).sum::<usize>() as u64;
     let mut task = progress.task(&format!("extract {corpus}"), Some(total), Unit::Items);
@@ -187,7 +188,7 @@ pub fn extract_into(
     if !bad.is_empty() {
         return Err(Error::BadFiles { corpus: corpus.to_owned(), files: bad });
     }
-    if sink.taken() == 0 {
+    if sink.taken() == earlier {
         let first = report.problems.first().map_or_else(String::new, |problem| format!(" (first: {problem})"));
         let left_out: Vec<&str> = report.left_out.iter().take(QUOTED).map(String::as_str).collect();
         let left_out = if left_out.is_empty() { String::new() } else { format!("; left out: {}", left_out.join("; ")) };
@@ -205,7 +206,7 @@ pub fn extract_into(
     }
     task.finish(&format!(
         "{} documents from {} records ({} broken, {} too short)",
-        sink.taken(),
+        sink.taken() - earlier,
         report.records,
         report.broken,
         report.short

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use lore_datasets::extract::MAX_DOCUMENT_BYTES;
+
 use super::page::{folder_of, write_page};
 use super::survey::{SurveyRequest, survey};
 use crate::error::{Error, Result};
@@ -30,6 +32,9 @@ pub struct InspectArguments {
     /// Write a page that shows it all
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
+    /// Leave out texts of more bytes
+    #[arg(long, value_name = "N", default_value_t = MAX_DOCUMENT_BYTES, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    max_document_bytes: u64,
     /// Stop if anything is left out: a file, a link or a record
     #[arg(long)]
     strict: bool,
@@ -53,6 +58,7 @@ pub fn inspect(arguments: &InspectArguments, session: &Session) -> Result<()> {
         sources: &arguments.sources,
         columns: &arguments.columns,
         tokenizer: arguments.tokenizer.as_ref(),
+        max_document_bytes: Some(arguments.max_document_bytes),
         strict: arguments.strict,
         session,
     };

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use lore_datasets::clean::{CleanReport, CleanSpec, clean, identify};
-use lore_datasets::dedup::{DedupReport, DedupSpec, Duplicate, Kind, deduplicate};
-use lore_datasets::extract::{BadFiles, ExtractReport, Extracted, discover, extract};
-use lore_datasets::progress::Unit;
+use lore_datasets::clean::{CleanReport, CleanSpec, clean_corpus, identify};
+use lore_datasets::dedup::{DedupReport, DedupSpec, Duplicate, Kind, deduplicate_corpus};
+use lore_datasets::extract::{BadFiles, ExtractReport, Extracted, discover, extract_into};
+use lore_datasets::progress::{Progress, Unit};
+use lore_datasets::spool::{Corpus, Sink, Spool, SpoolWriter};
+use lore_datasets::tokenise::Encoder;
 use lore_model::files::ModelFiles;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -30,6 +32,8 @@ pub struct SurveyRequest<'a> {
     pub columns: &'a [String],
     /// Counts tokens.
     pub tokenizer: Option<&'a Location>,
+    /// Longer texts are left out; none means 16 MiB.
+    pub max_document_bytes: Option<u64>,
     /// Whether anything that is left out is a failure.
     pub strict: bool,
     /// Sources, progress.
@@ -100,81 +104,100 @@ pub struct Example {
     pub text: String,
 }
 
-/// Reads and measures everything.
+/// Reads and measures everything. Documents lie in temporary files meanwhile, so that they may be more than fit in
+/// memory.
 ///
 /// # Errors
 /// When nothing can be read, or with `strict` not everything.
 pub fn survey(request: &SurveyRequest<'_>) -> Result<Survey> {
     let session = request.session;
-    let tokenizer = request.tokenizer.map(|location| open_tokenizer(location, session)).transpose()?;
-    let (mut sources, mut documents) = (Vec::new(), Vec::new());
+    let progress = &*session.progress;
+    let encoder = request.tokenizer.map(|location| open_tokenizer(location, session)).transpose()?;
+    let encoder = encoder.as_ref().map(Encoder::new);
+    let mut sources = Vec::new();
+    let mut documents = SpoolWriter::create(&std::env::temp_dir())?;
     for location in request.sources {
         let path = location.resolve(session)?;
-        let (source, found) = read(&path, request)?;
         // Ids are unique within a source only.
-        let prefix = if request.sources.len() > 1 { format!("{}: ", source.name) } else { String::new() };
-        documents
-            .extend(found.into_iter().map(|document| Extracted { id: format!("{prefix}{}", document.id), ..document }));
-        sources.push(source);
+        let prefix = if request.sources.len() > 1 { format!("{}: ", path.display()) } else { String::new() };
+        sources.push(read(&path, request, &mut Prefixed { prefix, documents: &mut documents })?);
     }
-    if documents.is_empty() {
+    if documents.taken() == 0 {
         let reasons: Vec<&str> =
             sources.iter().flat_map(|source| &source.left_out).take(10).map(String::as_str).collect();
         return Err(Error::Failed(format!("no text was found in any source: {}", reasons.join("; "))));
     }
-    let languages = documents.par_iter().map(|document| identify(&document.text).code().to_owned()).collect::<Vec<_>>();
-    let mut by_language: BTreeMap<String, u64> = BTreeMap::new();
-    languages.into_iter().for_each(|language| *by_language.entry(language).or_default() += 1);
-    let lengths = lengths(&documents, tokenizer.as_ref(), session)?;
-    let (characters, bytes) = documents.iter().fold((0, 0), |(characters, bytes), d| {
-        (characters + d.text.chars().count() as u64, bytes + d.text.len() as u64)
+    let documents = documents.finish()?;
+    let measured = measure(&documents, encoder.as_ref(), progress)?;
+    let mut duplicates = [Kind::Near, Kind::Paragraph, Kind::Exact].map(|kind| (kind, Vec::new()));
+    let corpus = Corpus::new(documents.again()?);
+    let (_, dedup) = deduplicate_corpus(corpus, &DedupSpec::default(), progress, &mut |duplicate| {
+        let of_kind = duplicates.iter_mut().find(|(kind, found)| *kind == duplicate.kind && found.len() < SHOWN);
+        if let Some((_, found)) = of_kind {
+            found.push(duplicate);
+        }
+        Ok(())
+    })?;
+    let (count, bytes) = (documents.len(), documents.text_bytes());
+    let (kept, cleaned) = clean_corpus(documents, &CleanSpec::default(), progress)?;
+    let step = (kept.len() / SHOWN as u64).max(1);
+    let examples = (0..kept.len()).step_by(step as usize).take(SHOWN).map(|number| {
+        let document = kept.get(number)?;
+        Ok(Example { document: document.id, text: document.text.chars().take(400).collect() })
     });
-    let count = documents.len() as u64;
-    let found = deduplicate(documents.clone(), &DedupSpec::default(), &*session.progress)?;
-    let (kept, cleaned) = clean(documents, &CleanSpec::default(), &*session.progress)?;
-    let mut duplicates = found.duplicates;
-    duplicates
-        .sort_by_key(|duplicate| [Kind::Near, Kind::Paragraph, Kind::Exact].iter().position(|k| *k == duplicate.kind));
-    duplicates.truncate(SHOWN);
-    let step = (kept.len() / SHOWN).max(1);
-    let examples = kept
-        .iter()
-        .step_by(step)
-        .take(SHOWN)
-        .map(|document| Example { document: document.id.clone(), text: document.text.chars().take(400).collect() });
     Ok(Survey {
         sources,
         documents: count,
-        characters,
+        characters: measured.characters,
         bytes,
-        languages: by_language,
+        languages: measured.languages,
         clean: cleaned,
-        dedup: found.report,
-        duplicates,
-        unit: if tokenizer.is_some() { "tokens" } else { "words" },
-        total_length: lengths.iter().sum(),
-        lengths: histogram(&lengths),
-        examples: examples.collect(),
+        dedup,
+        duplicates: duplicates.into_iter().flat_map(|(_, found)| found).take(SHOWN).collect(),
+        unit: if encoder.is_some() { "tokens" } else { "words" },
+        total_length: measured.total_length,
+        lengths: histogram(&measured.lengths),
+        examples: examples.collect::<Result<_>>()?,
     })
 }
 
-fn read(path: &Path, request: &SurveyRequest<'_>) -> Result<(SourceSurvey, Vec<Extracted>)> {
+/// Puts a prefix before the id of every document.
+struct Prefixed<'a> {
+    prefix: String,
+    documents: &'a mut SpoolWriter,
+}
+
+impl Sink for Prefixed<'_> {
+    fn push(&mut self, mut document: Extracted) -> lore_datasets::Result<()> {
+        document.id.insert_str(0, &self.prefix);
+        self.documents.push(document)
+    }
+
+    fn taken(&self) -> u64 {
+        self.documents.taken()
+    }
+
+    fn forget(&mut self, count: u64) -> lore_datasets::Result<()> {
+        self.documents.forget(count)
+    }
+}
+
+fn read(path: &Path, request: &SurveyRequest<'_>, documents: &mut Prefixed<'_>) -> Result<SourceSurvey> {
     let name = path.display().to_string();
     let discovery = discover(path, request.columns)?;
     let mut report = ExtractReport { left_out: discovery.unknown, ..ExtractReport::default() };
-    let mut documents = Vec::new();
+    let before = documents.taken();
     let mut rules = discovery.rules;
-    rules.iter_mut().for_each(|rule| rule.bad_files = BadFiles::Skip);
+    rules.iter_mut().for_each(|rule| {
+        rule.bad_files = BadFiles::Skip;
+        rule.max_document_bytes = request.max_document_bytes;
+    });
     if !rules.is_empty() {
-        let outcome = extract(&name, path, &rules, &*request.session.progress);
-        match outcome {
-            Ok(extraction) => {
-                documents = extraction.documents;
-                report.left_out.extend(extraction.report.left_out);
-                report.problems = extraction.report.problems;
-                report.files_listed = extraction.report.files_listed;
-                report.files_read = extraction.report.files_read;
-                report.broken = extraction.report.broken;
+        match extract_into(&name, path, &rules, documents, &*request.session.progress) {
+            Ok(extracted) => {
+                let left_out = std::mem::take(&mut report.left_out);
+                report = extracted;
+                report.left_out.splice(0..0, left_out);
             }
             // Other sources may have text.
             Err(error @ lore_datasets::Error::EmptyCorpus { .. }) => report.left_out.push(error.to_string()),
@@ -184,14 +207,51 @@ fn read(path: &Path, request: &SurveyRequest<'_>) -> Result<(SourceSurvey, Vec<E
     refuse_left_out(&name, request.strict, &report)?;
     let more = report.broken.saturating_sub(report.problems.len());
     let more = (more > 0).then(|| format!("and {more} more broken records"));
-    let source = SourceSurvey {
+    Ok(SourceSurvey {
         name,
         files: report.files_listed as u64,
         read: report.files_read as u64,
-        documents: documents.len() as u64,
+        documents: documents.taken() - before,
         left_out: report.left_out.into_iter().chain(report.problems).chain(more).collect(),
-    };
-    Ok((source, documents))
+    })
+}
+
+/// Sums over all documents.
+#[derive(Default)]
+struct Measured {
+    languages: BTreeMap<String, u64>,
+    characters: u64,
+    total_length: u64,
+    /// Documents by the logarithm of their length to base 2.
+    lengths: BTreeMap<u32, u64>,
+}
+
+/// Languages and lengths: tokens of each document, or words where there is no encoder.
+fn measure(documents: &Spool, encoder: Option<&Encoder>, progress: &dyn Progress) -> Result<Measured> {
+    let mut measured = Measured::default();
+    let mut task = progress.task("measure", Some(documents.len()), Unit::Documents);
+    for batch in documents.batches() {
+        let found: Vec<(String, u64, u64)> = batch?
+            .documents
+            .par_iter()
+            .map(|Extracted { id, text, .. }| {
+                let length = match encoder {
+                    Some(encoder) => encoder.encode(id, text)?.len(),
+                    None => text.split_whitespace().count(),
+                };
+                Ok((identify(text).code().to_owned(), text.chars().count() as u64, length as u64))
+            })
+            .collect::<Result<_>>()?;
+        task.advance(found.len() as u64);
+        for (language, characters, length) in found {
+            *measured.languages.entry(language).or_default() += 1;
+            measured.characters += characters;
+            measured.total_length += length;
+            *measured.lengths.entry(length.max(1).ilog2()).or_default() += 1;
+        }
+    }
+    task.finish("");
+    Ok(measured)
 }
 
 fn open_tokenizer(location: &Location, session: &Session) -> Result<Tokenizer> {
@@ -203,38 +263,17 @@ fn open_tokenizer(location: &Location, session: &Session) -> Result<Tokenizer> {
     Ok(ModelFiles::open(&path)?.tokenizer)
 }
 
-/// Tokens of each document, or words where there is no tokenizer.
-fn lengths(documents: &[Extracted], tokenizer: Option<&Tokenizer>, session: &Session) -> Result<Vec<u64>> {
-    let Some(tokenizer) = tokenizer else {
-        return Ok(documents.par_iter().map(|document| document.text.split_whitespace().count() as u64).collect());
-    };
-    let mut task = session.progress.task("count tokens", Some(documents.len() as u64), Unit::Documents);
-    let mut lengths = Vec::with_capacity(documents.len());
-    for batch in documents.chunks(256) {
-        let counted: Result<Vec<u64>> = batch
-            .par_iter()
-            .map(|document| match tokenizer.encode_fast(document.text.as_str(), false) {
-                Ok(encoding) => Ok(encoding.len() as u64),
-                Err(error) => Err(Error::Failed(format!("document `{}`: the tokenizer failed: {error}", document.id))),
-            })
-            .collect();
-        lengths.extend(counted?);
-        task.advance(batch.len() as u64);
-    }
-    task.finish("");
-    Ok(lengths)
-}
-
 /// Counts by powers of two, without empty ends.
-fn histogram(lengths: &[u64]) -> Vec<Bucket> {
-    let bucket = |length: u64| length.max(1).ilog2();
-    let (Some(low), Some(high)) = (lengths.iter().min(), lengths.iter().max()) else { return Vec::new() };
-    let count = |power: u32| lengths.iter().filter(|length| bucket(**length) == power).count() as u64;
-    let counted: Vec<(u32, u64)> = (bucket(*low)..=bucket(*high)).map(|power| (power, count(power))).collect();
-    let most = counted.iter().map(|(_, count)| *count).max().unwrap_or(1).max(1);
-    counted
-        .into_iter()
-        .map(|(power, documents)| Bucket { from: 1 << power, documents, percent: documents * 100 / most })
+fn histogram(lengths: &BTreeMap<u32, u64>) -> Vec<Bucket> {
+    let (Some((low, _)), Some((high, _))) = (lengths.first_key_value(), lengths.last_key_value()) else {
+        return Vec::new();
+    };
+    let most = lengths.values().copied().max().unwrap_or(1).max(1);
+    (*low..=*high)
+        .map(|power| {
+            let documents = lengths.get(&power).copied().unwrap_or_default();
+            Bucket { from: 1 << power, documents, percent: documents * 100 / most }
+        })
         .collect()
 }
 
@@ -295,8 +334,8 @@ mod tests {
     #[test]
     fn lengths_fall_into_powers_of_two() {
         let bucket = |from, documents, percent| Bucket { from, documents, percent };
-        assert_eq!(histogram(&[4, 5, 7, 17]), [bucket(4, 3, 100), bucket(8, 0, 0), bucket(16, 1, 33)]);
-        assert_eq!(histogram(&[0]), [bucket(1, 1, 100)]);
-        assert_eq!(histogram(&[]), []);
+        assert_eq!(histogram(&[(2, 3), (4, 1)].into()), [bucket(4, 3, 100), bucket(8, 0, 0), bucket(16, 1, 33)]);
+        assert_eq!(histogram(&[(0, 1)].into()), [bucket(1, 1, 100)]);
+        assert_eq!(histogram(&BTreeMap::new()), []);
     }
 }
