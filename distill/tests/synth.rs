@@ -61,7 +61,7 @@ impl Author for Scripted {
                 "Question:" => {
                     format!(" Where did the repaired bridge over the {river} stand?\nAnswer: by the market\nQuestion: {drawn}")
                 }
-                "Sentence:" if *river == "Boyne" => " The ____ is wide.\nWord: Thames".into(),
+                "Sentence:" if *river == "Boyne" => " In summer the ____ is wide and low.\nWord: Thames".into(),
                 "Sentence:" => format!(" In summer children of {river}ford cross it on flat ____.\nWord: stones"),
                 // The same for all.
                 "Summary:" => " Water covers meadows in spring, and after a flood one bridge was repaired.".into(),

@@ -38,11 +38,11 @@ const ON_TOPIC: f64 = 0.5;
 const AGREEMENT: f64 = 0.5;
 
 /// Words without which English cannot do; they say nothing about a passage.
-const FUNCTION_WORDS: [&str; 84] = [
+const FUNCTION_WORDS: [&str; 85] = [
     "a", "about", "after", "all", "also", "an", "and", "any", "are", "as", "at", "be", "because", "been", "between",
     "but", "by", "can", "could", "did", "do", "does", "during", "for", "from", "had", "has", "have", "he", "her", "his",
     "how", "i", "if", "in", "into", "is", "it", "its", "many", "may", "more", "most", "much", "no", "not", "of", "on",
-    "one", "or", "other", "our", "out", "she", "so", "some", "such", "than", "that", "the", "their", "them", "then",
+    "one", "or", "other", "our", "out", "over", "she", "so", "some", "such", "than", "that", "the", "their", "them", "then",
     "there", "these", "they", "this", "those", "to", "was", "we", "were", "what", "when", "where", "which", "while",
     "who", "whom", "why", "will", "with", "would", "you",
 ];
@@ -108,7 +108,7 @@ fn contains(whole: &[String], part: &[String]) -> bool {
 }
 
 fn on_topic(text: &[String], there: &[String]) -> bool {
-    let there: HashSet<&str> = there.iter().map(String::as_str).collect();
+    let there: HashSet<&str> = there.iter().flat_map(|word| [word.as_str(), stem(word)]).collect();
     let content: Vec<&str> =
         text.iter().map(String::as_str).filter(|word| !FUNCTION_WORDS.contains(word) && *word != BLANK).collect();
     let known = content.iter().filter(|word| there.contains(*word) || there.contains(stem(word))).count();
