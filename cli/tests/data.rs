@@ -80,6 +80,22 @@ fn bad_files_are_named_and_the_rest_is_inspected() {
 }
 
 #[test]
+fn long_texts_are_named_and_the_rest_is_inspected() {
+    let bench = Workbench::new();
+    bench.write("texts/short.txt", "A short text stands here.");
+    bench.write("texts/line.jsonl", format!("{{\"text\": \"One.\"}}\n{{\"text\": \"{}\"}}\n", "word ".repeat(9000)));
+    bench.write("texts/long.txt", "word ".repeat(9000));
+    let arguments = ["data", "inspect", "texts", "--max-document-bytes", "10000"];
+    let answer = bench.succeeds(&arguments);
+    for part in
+        ["2 documents,", "line.jsonl: line 2: more than 20000 bytes", "long.txt: a document of more than 10000 bytes"]
+    {
+        assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
+    }
+    bench.fails(1, &[&arguments[..], &["--strict"]].concat(), &["2 things are left out", "line.jsonl", "long.txt"]);
+}
+
+#[test]
 fn strict_stops_and_names_what_is_wrong() {
     let bench = mixed();
     let parts: Vec<&str> = BAD.iter().map(|(file, _)| *file).collect();
@@ -217,4 +233,73 @@ fn a_run_applies_the_tables_and_its_module_carries_the_report() {
     bench.write("quiz.jsonl", "{\"id\": \"q3\", \"question\": \"Nothing of this is there in any way?\"}\n");
     let again = bench.succeeds(&["run", "recipe.toml"]).stages();
     assert!(again.contains(&"topic:rivers".to_owned()) && !again.contains(&"topic:hills".to_owned()), "{again:?}");
+}
+
+/// Prose from which passages can be cut.
+fn stories() -> Workbench {
+    let bench = Workbench::new();
+    bench.model("tiny-llama", "model");
+    for number in 0..30 {
+        let line = |n: usize| format!("In year {} the keeper of mill {number} wrote down {} boats. ", 1700 + n, n * 7 % 50);
+        bench.write(&format!("stories/{number}.txt"), (0..12).map(line).collect::<String>());
+    }
+    bench
+}
+
+const SYNTH: [&str; 15] = [
+    "data", "synth", "stories", "--model", "model", "--passages", "24", "--passage-words", "40", "--batch", "2",
+    "--max-tokens", "24", "--seed", "5",
+];
+
+fn written(bench: &Workbench, folder: &str) -> Vec<(String, Vec<u8>)> {
+    let names = bench.listing(folder);
+    names.into_iter().map(|name| (name.clone(), bench.read(&format!("{folder}/{name}")))).collect()
+}
+
+#[test]
+fn synthesis_that_is_killed_goes_on_to_the_same_bytes() {
+    let bench = stories();
+    let with = |out: &'static str, more: &[&'static str]| [&SYNTH[..], &["--out", out], more].concat();
+    let answer = bench.succeeds(&with("straight", &["--threads", "1"]));
+    assert!(answer.stdout.contains("24 passages") && answer.stdout.contains("question: "), "{}", answer.stdout);
+    let files = written(&bench, "straight");
+    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["answers.jsonl", "begun.json", "rejected.jsonl", "synth.json", "synthetic.jsonl", "written.jsonl"]
+    );
+    let report: Value = serde_json::from_slice(&bench.read("straight/synth.json")).unwrap();
+    let total: u64 = report["kinds"].as_object().unwrap().values().map(|kind| kind["written"].as_u64().unwrap()).sum();
+    assert_eq!(total, 96);
+
+    for batches in [1, 9] {
+        let mut child = bench.command(&with("killed", &[])).spawn().unwrap();
+        let begun = || fs::read(bench.path("killed/written.jsonl")).map_or(0, |text| text.split(|b| *b == b'\n').count());
+        while begun() <= 2 * batches && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    bench.succeeds(&with("killed", &["--threads", "2"]));
+    assert!(written(&bench, "killed") == files, "killed twice, and with another number of threads");
+    bench.fails(1, &with("killed", &["--each", "2"]), &["killed was begun with other passages", "`each` differs"]);
+}
+
+#[test]
+fn synthesis_reads_the_training_documents_of_what_was_built() {
+    let bench = refined();
+    bench.succeeds(&["data", "build", "recipe.toml", "--topic", "rivers", "--out", "built"]);
+    let synth = |corpus: &'static str, out: &'static str| {
+        let options = ["--passages", "3", "--passage-words", "40", "--max-tokens", "8", "--kind", "cloze"];
+        bench.run(&[&["data", "synth", corpus, "--model", "teacher", "--out", out][..], &options].concat())
+    };
+    let (folder, table) = (synth("built/rivers", "a"), synth("built/rivers/documents.parquet", "b"));
+    assert_eq!((folder.code, table.code), (0, 0), "{}", folder.stderr);
+    assert!(folder.stdout.contains("3 passages\ncloze: "), "{}", folder.stdout);
+    assert!(written(&bench, "a") == written(&bench, "b"));
+    bench.write("short/a.txt", "Too short to cut a passage from.");
+    let arguments = ["data", "synth", "short", "--model", "teacher", "--out", "c"];
+    bench.fails(1, &arguments, &["no passage of 40 to 150 words was found"]);
+    bench.fails(2, &["data", "synth", "short", "--model", "teacher", "--out", "c", "--kind", "poem"], &["`poem` is none of"]);
 }

@@ -1,10 +1,14 @@
 //! Passages of held-out text with the bytes they cover, for bits per byte.
 
+use std::collections::HashMap;
+use std::path::Path;
+
 use tokenizers::Tokenizer;
 
 use crate::documents::Documents;
 use crate::error::{Error, Result};
 use crate::split::{Split, point};
+use crate::table::read_rows;
 use crate::tokenise::plain;
 
 /// A run of tokens to score.
@@ -45,30 +49,88 @@ pub fn passages(
     tokenizer: &Tokenizer,
     limits: &PassageLimits,
 ) -> Result<Vec<EvalPassage>> {
-    if limits.max_tokens == 0 {
-        return Err(Error::Declaration {
-            what: "held-out passages".into(),
-            problems: vec!["`max_tokens` is 0".into()],
-        });
-    }
-    let tokenizer = plain(tokenizer);
+    let mut taken = Taken::new(tokenizer, limits)?;
     let mut selected = documents.split(split);
     selected.sort_by(|a, b| point(a.id).total_cmp(&point(b.id)).then(a.id.cmp(b.id)));
-    let mut left = limits.max_total_tokens.unwrap_or(usize::MAX);
-    let mut made = Vec::new();
     for document in selected {
-        for (tokens, bytes) in cut(&tokenizer, document.id, document.text, limits.max_tokens)?
-            .into_iter()
-            .take(limits.max_per_document.unwrap_or(usize::MAX))
-        {
-            if tokens.len() > left {
-                return Ok(made);
-            }
-            left -= tokens.len();
-            made.push(EvalPassage { document: document.id.to_owned(), tokens, bytes });
+        if !taken.document(document.id, document.text)? {
+            break;
         }
     }
-    Ok(made)
+    Ok(taken.passages)
+}
+
+/// As [`passages`], from the table at `path`, of which only some documents are in memory at a time.
+///
+/// # Errors
+/// As there; a table that cannot be read.
+pub fn passages_of_table(
+    path: &Path,
+    split: Split,
+    tokenizer: &Tokenizer,
+    limits: &PassageLimits,
+) -> Result<Vec<EvalPassage>> {
+    let mut taken = Taken::new(tokenizer, limits)?;
+    let mut order = Vec::new();
+    read_rows(path, ["id", "split"], |row, [id, of]| {
+        if of == split.name() {
+            order.push((point(id), row));
+        }
+    })?;
+    order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    // Few are enough as a rule; each turn reads the table once.
+    let (mut rest, mut some) = (order.as_slice(), 64);
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(some.min(rest.len()));
+        let wanted: HashMap<u64, usize> = now.iter().enumerate().map(|(at, (_, row))| (*row, at)).collect();
+        let mut documents = vec![(String::new(), String::new()); now.len()];
+        read_rows(path, ["id", "text"], |row, [id, text]| {
+            if let Some(&at) = wanted.get(&row) {
+                documents[at] = (id.to_owned(), text.to_owned());
+            }
+        })?;
+        for (id, text) in &documents {
+            if !taken.document(id, text)? {
+                return Ok(taken.passages);
+            }
+        }
+        (rest, some) = (later, (2 * some).min(4096));
+    }
+    Ok(taken.passages)
+}
+
+/// Passages taken so far.
+struct Taken<'a> {
+    tokenizer: Tokenizer,
+    limits: &'a PassageLimits,
+    left: usize,
+    passages: Vec<EvalPassage>,
+}
+
+impl<'a> Taken<'a> {
+    fn new(tokenizer: &Tokenizer, limits: &'a PassageLimits) -> Result<Self> {
+        if limits.max_tokens == 0 {
+            return Err(Error::Declaration {
+                what: "held-out passages".into(),
+                problems: vec!["`max_tokens` is 0".into()],
+            });
+        }
+        let left = limits.max_total_tokens.unwrap_or(usize::MAX);
+        Ok(Self { tokenizer: plain(tokenizer), limits, left, passages: Vec::new() })
+    }
+
+    /// Takes the passages of a document; whether there is room for more.
+    fn document(&mut self, id: &str, text: &str) -> Result<bool> {
+        let passages = cut(&self.tokenizer, id, text, self.limits.max_tokens)?;
+        for (tokens, bytes) in passages.into_iter().take(self.limits.max_per_document.unwrap_or(usize::MAX)) {
+            if tokens.len() > self.left {
+                return Ok(false);
+            }
+            self.left -= tokens.len();
+            self.passages.push(EvalPassage { document: id.to_owned(), tokens, bytes });
+        }
+        Ok(true)
+    }
 }
 
 /// Runs of at most `max_tokens` tokens with the bytes each covers. A cut inside a character, as byte-level

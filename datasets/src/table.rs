@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use polars::prelude::{BatchedWriter, DataFrame, ParquetWriter, StatisticsOptions, df};
+use polars::prelude::{
+    BatchedWriter, DataFrame, ParquetReader, ParquetWriter, PolarsError, SerReader, StatisticsOptions, df,
+};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
@@ -78,9 +80,9 @@ impl TableWriter {
         Ok(table)
     }
 
-    fn failed(&self, error: &polars::prelude::PolarsError) -> Error {
+    fn failed(&self, error: &PolarsError) -> Error {
         match error {
-            polars::prelude::PolarsError::IO { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
+            PolarsError::IO { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
                 Error::NoSpace { path: self.path.clone(), needed: None, available: None }
             }
             error => Error::Documents { path: self.path.clone(), problem: format!("it cannot be written: {error}") },
@@ -123,6 +125,41 @@ impl TableWriter {
         self.file.persist(&self.path).map_err(|e| Error::io(&self.path, e.error))?;
         Ok(self.hasher.finish())
     }
+}
+
+/// Gives columns of text of every row, with the row's number; one row group at a time is in memory.
+pub(crate) fn read_rows<const N: usize>(
+    path: &Path,
+    columns: [&str; N],
+    mut each: impl FnMut(u64, [&str; N]),
+) -> Result<()> {
+    let failed = |problem: String| Error::Documents { path: path.to_owned(), problem };
+    let unreadable = |e: PolarsError| failed(format!("it is not readable as Parquet: {e}"));
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let again = || file.try_clone().map_err(|e| Error::io(path, e));
+    let metadata = ParquetReader::new(again()?).get_metadata().map_err(unreadable)?.clone();
+    let mut first = 0;
+    for group in &metadata.row_groups {
+        let names = columns.map(str::to_owned).to_vec();
+        let mut reader =
+            ParquetReader::new(again()?).with_slice(Some((first, group.num_rows()))).with_columns(Some(names));
+        reader.set_metadata(metadata.clone());
+        let frame = reader.finish().map_err(unreadable)?;
+        let mut texts = Vec::with_capacity(N);
+        for name in columns {
+            let column = frame.column(name).and_then(|column| column.str());
+            texts.push(column.map_err(|e| failed(format!("it is not a table of documents: {e}")))?);
+        }
+        for row in 0..frame.height() {
+            let mut values = [""; N];
+            for (value, column) in values.iter_mut().zip(&texts) {
+                *value = column.get(row).unwrap_or_default();
+            }
+            each((first + row) as u64, values);
+        }
+        first += group.num_rows();
+    }
+    Ok(())
 }
 
 /// Documents, characters and bytes of each split.

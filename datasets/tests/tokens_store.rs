@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use lore_datasets::documents::{Documents, Origin};
-use lore_datasets::evaluation::{PassageLimits, passages};
+use lore_datasets::evaluation::{PassageLimits, passages, passages_of_table};
 use lore_datasets::extract::Extracted;
 use lore_datasets::progress::Silent;
 use lore_datasets::split::{Split, SplitSpec};
@@ -146,6 +146,25 @@ fn passages_are_limited_and_in_a_fixed_order() {
         passages(&documents, Split::Train, &tokenizer(), &PassageLimits { max_per_document: Some(1), ..all }).unwrap();
     assert_eq!(firsts.len(), 3);
     assert!(passages(&documents, Split::Train, &tokenizer(), &PassageLimits { max_tokens: 0, ..all }).is_err());
+}
+
+#[test]
+fn passages_of_a_table_are_those_of_its_documents() {
+    let texts: Vec<String> = (0..500).map(|i| format!("text number {i} and {} more words", i * i % 97)).collect();
+    let documents = documents(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("documents.parquet");
+    documents.write(&path).unwrap();
+    for total in [None, Some(40), Some(3000)] {
+        let limits = PassageLimits { max_tokens: 6, max_per_document: Some(2), max_total_tokens: total };
+        let expected = passages(&documents, Split::Train, &tokenizer(), &limits).unwrap();
+        let found = passages_of_table(&path, Split::Train, &tokenizer(), &limits).unwrap();
+        assert!(!found.is_empty() && found == expected, "{total:?}");
+    }
+    let limits = PassageLimits { max_tokens: 6, max_per_document: None, max_total_tokens: None };
+    assert_eq!(passages_of_table(&path, Split::Test, &tokenizer(), &limits).unwrap(), []);
+    let absent = passages_of_table(&folder.path().join("no"), Split::Test, &tokenizer(), &limits);
+    assert!(absent.unwrap_err().to_string().contains("no"));
 }
 
 proptest! {

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use lore_datasets::documents::Documents;
-use lore_datasets::evaluation::{EvalPassage, PassageLimits, passages};
+use lore_datasets::evaluation::{EvalPassage, PassageLimits, passages_of_table};
 use lore_datasets::prepare::Prepared as PreparedTexts;
 use lore_datasets::progress::Unit;
 use lore_datasets::split::Split;
@@ -111,12 +110,11 @@ pub fn passages_of(
     tokens: u64,
     passage: usize,
 ) -> Result<Vec<EvalPassage>> {
-    let documents = Documents::read(&folder.join(DOCUMENTS))?;
     let limits = PassageLimits {
         max_tokens: passage,
         // Of a long document only its first passages, so that many documents are heard.
         max_per_document: Some(2),
         max_total_tokens: usize::try_from(tokens).ok(),
     };
-    Ok(passages(&documents, split, tokenizer, &limits)?)
+    Ok(passages_of_table(&folder.join(DOCUMENTS), split, tokenizer, &limits)?)
 }
