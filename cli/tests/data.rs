@@ -7,9 +7,9 @@ mod workbench;
 use std::fs;
 use std::io::Write;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use workbench::tiny_recipe::{RECIPE, tiny_run};
-use workbench::{Workbench, text};
+use workbench::{Workbench, edit_json, text};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -239,6 +239,7 @@ fn a_run_applies_the_tables_and_its_module_carries_the_report() {
 fn stories() -> Workbench {
     let bench = Workbench::new();
     bench.model("tiny-llama", "model");
+    edit_json(&bench.path("model/config.json"), |keys| keys["max_position_embeddings"] = json!(2048));
     for number in 0..30 {
         let line = |n: usize| format!("In year {} the keeper of mill {number} wrote down {} boats. ", 1700 + n, n * 7 % 50);
         bench.write(&format!("stories/{number}.txt"), (0..12).map(line).collect::<String>());
@@ -247,7 +248,7 @@ fn stories() -> Workbench {
 }
 
 const SYNTH: [&str; 15] = [
-    "data", "synth", "stories", "--model", "model", "--passages", "24", "--passage-words", "40", "--batch", "2",
+    "data", "synth", "stories", "--model", "model", "--passages", "24", "--passage-words", "60", "--batch", "2",
     "--max-tokens", "24", "--seed", "5",
 ];
 
@@ -290,8 +291,9 @@ fn synthesis_that_is_killed_goes_on_to_the_same_bytes() {
 fn synthesis_reads_the_training_documents_of_what_was_built() {
     let bench = refined();
     bench.succeeds(&["data", "build", "recipe.toml", "--topic", "rivers", "--out", "built"]);
+    edit_json(&bench.path("teacher/config.json"), |keys| keys["max_position_embeddings"] = json!(2048));
     let synth = |corpus: &'static str, out: &'static str| {
-        let options = ["--passages", "3", "--passage-words", "40", "--max-tokens", "8", "--kind", "cloze"];
+        let options = ["--passages", "3", "--passage-words", "60", "--max-tokens", "8", "--kind", "cloze"];
         bench.run(&[&["data", "synth", corpus, "--model", "teacher", "--out", out][..], &options].concat())
     };
     let (folder, table) = (synth("built/rivers", "a"), synth("built/rivers/documents.parquet", "b"));
