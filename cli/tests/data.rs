@@ -183,6 +183,37 @@ fn a_build_has_documents_tokens_reports_and_a_card() {
     bench.fails(2, &["data", "card", "recipe.toml", "--built", "rivers"], &["it holds none of rivers, hills"]);
 }
 
+/// Every file under a folder with its bytes.
+fn tree(bench: &Workbench, folder: &str) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for name in bench.listing(folder) {
+        let path = format!("{folder}/{name}");
+        if bench.path(&path).is_dir() {
+            files.extend(tree(bench, &path));
+        } else {
+            let bytes = bench.read(&path);
+            files.push((path.split_once('/').unwrap().1.to_owned(), bytes));
+        }
+    }
+    files
+}
+
+#[test]
+fn builds_with_one_and_two_threads_and_two_builds_are_the_same_bytes() {
+    let bench = refined();
+    let build = |threads: &str, out: &str| {
+        bench.succeeds(&["--threads", threads, "data", "build", "recipe.toml", "--out", out]);
+        tree(&bench, out)
+    };
+    let one = build("1", "one");
+    let names: Vec<&str> = one.iter().map(|(name, _)| name.as_str()).collect();
+    for name in ["rivers/documents.parquet", "rivers/tokens/train/tokens.bin", "hills/tokens/test/documents.bin"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    assert!(one == build("2", "two"), "one and two threads");
+    assert!(one == build("2", "three"), "twice");
+}
+
 #[test]
 fn a_strict_build_leaves_nothing_behind() {
     let bench = refined();

@@ -141,6 +141,29 @@ fn a_step_is_a_function_of_seed_and_number() {
 }
 
 #[test]
+fn an_epoch_that_is_interrupted_goes_on_with_the_same_batches() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    drop([store(&[400, 30, 70], 0, folders[0].path()), store(&[100; 3], 10_000, folders[1].path())]);
+    // As a program that starts anew: from the files alone.
+    let opened = || {
+        let parts = folders.iter().zip([0.75, 0.25]).map(|(folder, weight)| Part {
+            name: folder.path().display().to_string(),
+            store: Arc::new(TokenStore::open(folder.path()).unwrap()),
+            weight,
+        });
+        Mixture::new(parts.collect(), 16, 4, 9).unwrap()
+    };
+    let mixture = opened();
+    let steps = 2 * mixture.steps_per_epoch();
+    let straight: Vec<Batch> = (0..steps).map(|step| mixture.batch(step)).collect();
+    for stop in 1..steps {
+        let rest = opened();
+        let resumed: Vec<Batch> = (stop..steps).map(|step| rest.batch(step)).collect();
+        assert!(resumed == straight[stop as usize..], "stopped before step {stop}");
+    }
+}
+
+#[test]
 fn impossible_mixtures_name_all_problems() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&[3], 0, folder.path());

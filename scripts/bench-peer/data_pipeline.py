@@ -1,6 +1,6 @@
 """The steps of `lore data build` with datasets, datasketch and tokenizers, for scripts/bench-data.
 
-    data_pipeline.py CORPUS.jsonl TOKENIZER.json --threads 2
+    data_pipeline.py CORPUS.jsonl TOKENIZER.json --threads 2 [--only-tokenise]
 
 Needs datasketch 2. Cleaning: normalisation form C, control characters, the Gopher quality and repetition rules as datatrove counts them,
 personal data by regular expressions. Duplicates: exact by hash, near by MinHash with 128 permutations over 5-word
@@ -108,14 +108,29 @@ def sign(row):
     return {"signature": minhash.hashvalues.tolist(), "exact": hashlib.md5(" ".join(normalised(row["text"])).encode()).hexdigest()}
 
 
+def only_tokenise(arguments):
+    from tokenizers import Tokenizer
+
+    with open(arguments.corpus) as lines:
+        texts = [json.loads(line)["text"] for line in lines]
+    tokenizer = Tokenizer.from_file(arguments.tokenizer)
+    begin, tokens = time.perf_counter(), 0
+    for start in range(0, len(texts), 1000):
+        tokens += sum(len(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts[start:start + 1000], add_special_tokens=False))
+    print(json.dumps({"seconds": time.perf_counter() - begin, "tokens": tokens}))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus")
     parser.add_argument("tokenizer")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--only-tokenise", action="store_true")
     arguments = parser.parse_args()
     os.environ["RAYON_NUM_THREADS"] = str(arguments.threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    if arguments.only_tokenise:
+        return only_tokenise(arguments)
     import datasets
     import numpy
     from datasketch import MinHash, MinHashLSH
