@@ -272,15 +272,29 @@ fn stories() -> Workbench {
     bench.model("tiny-llama", "model");
     edit_json(&bench.path("model/config.json"), |keys| keys["max_position_embeddings"] = json!(2048));
     for number in 0..30 {
-        let line = |n: usize| format!("In year {} the keeper of mill {number} wrote down {} boats. ", 1700 + n, n * 7 % 50);
+        let line =
+            |n: usize| format!("In year {} the keeper of mill {number} wrote down {} boats. ", 1700 + n, n * 7 % 50);
         bench.write(&format!("stories/{number}.txt"), (0..12).map(line).collect::<String>());
     }
     bench
 }
 
 const SYNTH: [&str; 15] = [
-    "data", "synth", "stories", "--model", "model", "--passages", "24", "--passage-words", "60", "--batch", "2",
-    "--max-tokens", "24", "--seed", "5",
+    "data",
+    "synth",
+    "stories",
+    "--model",
+    "model",
+    "--passages",
+    "24",
+    "--passage-words",
+    "60",
+    "--batch",
+    "2",
+    "--max-tokens",
+    "24",
+    "--seed",
+    "5",
 ];
 
 fn written(bench: &Workbench, folder: &str) -> Vec<(String, Vec<u8>)> {
@@ -306,7 +320,8 @@ fn synthesis_that_is_killed_goes_on_to_the_same_bytes() {
 
     for batches in [1, 9] {
         let mut child = bench.command(&with("killed", &[])).spawn().unwrap();
-        let begun = || fs::read(bench.path("killed/written.jsonl")).map_or(0, |text| text.split(|b| *b == b'\n').count());
+        let begun =
+            || fs::read(bench.path("killed/written.jsonl")).map_or(0, |text| text.split(|b| *b == b'\n').count());
         while begun() <= 2 * batches && child.try_wait().unwrap().is_none() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
@@ -334,5 +349,9 @@ fn synthesis_reads_the_training_documents_of_what_was_built() {
     bench.write("short/a.txt", "Too short to cut a passage from.");
     let arguments = ["data", "synth", "short", "--model", "teacher", "--out", "c"];
     bench.fails(1, &arguments, &["no passage of 40 to 150 words was found"]);
-    bench.fails(2, &["data", "synth", "short", "--model", "teacher", "--out", "c", "--kind", "poem"], &["`poem` is none of"]);
+    bench.fails(
+        2,
+        &["data", "synth", "short", "--model", "teacher", "--out", "c", "--kind", "poem"],
+        &["`poem` is none of"],
+    );
 }

@@ -87,10 +87,7 @@ impl Documents {
         Ok(Self::assemble(documents, origin))
     }
 
-    fn assemble(
-        documents: impl IntoIterator<Item = (Extracted, Split)>,
-        origin: &Origin,
-    ) -> (Self, CleaningReport) {
+    fn assemble(documents: impl IntoIterator<Item = (Extracted, Split)>, origin: &Origin) -> (Self, CleaningReport) {
         let mut report = CleaningReport::default();
         let mut seen = HashSet::new();
         let mut columns: [Vec<String>; 6] = Default::default();

@@ -128,7 +128,7 @@ impl Sink for SpoolWriter {
         if count == self.count {
             return Ok(());
         }
-        let mut cut = || {
+        let mut cut = || -> std::io::Result<()> {
             self.documents.flush()?;
             self.offsets.flush()?;
             let (mut offset, mut length) = ([0; 8], [0; 4]);

@@ -72,7 +72,8 @@ fn held_out_documents_are_reported_and_stay() {
     let item = words(1, 20);
     let text = hidden(&item, 1);
     let given = vec![(document("t", &text), Split::Test), (document("a", &text), Split::Train)];
-    let found = decontaminate(given, &set(vec![document("q", &item.join(" "))], None), Remove::Document, &Silent).unwrap();
+    let found =
+        decontaminate(given, &set(vec![document("q", &item.join(" "))], None), Remove::Document, &Silent).unwrap();
     assert_eq!(found.documents, [(document("t", &text), Split::Test)]);
     assert_eq!(found.items[0].documents.keys().collect::<Vec<_>>(), ["test", "train"]);
     assert_eq!((found.items[0].found, found.items[0].runs, found.items[0].ngram), (13, 13, 8));

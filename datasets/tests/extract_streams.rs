@@ -59,7 +59,8 @@ fn texts_that_are_too_long_are_named_and_passed_over() {
     assert_eq!((texts, report.broken), (vec!["short".to_owned()], 1));
     assert!(report.problems[0].starts_with("a.txt: a document of more than 1000 bytes"), "{:?}", report.problems);
 
-    fs::write(folder.path().join("c.md"), format!("# One\nshort\n# Two\n{long}\n{long}\n# Three\nalso short\n")).unwrap();
+    fs::write(folder.path().join("c.md"), format!("# One\nshort\n# Two\n{long}\n{long}\n# Three\nalso short\n"))
+        .unwrap();
     let rule = r#"{"format": "text", "files": ["*.md"], "split_headings": 1, "max_document_bytes": 1000}"#;
     let (texts, report) = run(folder.path(), rule);
     assert_eq!(texts, ["short", "also short"]);

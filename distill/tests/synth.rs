@@ -6,7 +6,9 @@ use std::fs;
 use std::path::Path;
 
 use lore_datasets::progress::Silent;
-use lore_distill::synth::{ACCEPTED, Author, Error, Kind, Passage, REJECTED, REPORT, Request, Turn, checks, synthesise};
+use lore_distill::synth::{
+    ACCEPTED, Author, Error, Kind, Passage, REJECTED, REPORT, Request, Turn, checks, synthesise,
+};
 use lore_model::sampling::{Random, Sampling};
 
 /// Writes what a script says, and stops after so many batches.
@@ -14,9 +16,8 @@ struct Scripted {
     batches: RefCell<usize>,
 }
 
-const RIVERS: [&str; 12] = [
-    "Avon", "Boyne", "Clyde", "Derwent", "Exe", "Forth", "Garry", "Humber", "Irwell", "Kennet", "Lune", "Mersey",
-];
+const RIVERS: [&str; 12] =
+    ["Avon", "Boyne", "Clyde", "Derwent", "Exe", "Forth", "Garry", "Humber", "Irwell", "Kennet", "Lune", "Mersey"];
 
 fn passages() -> Vec<Passage> {
     let text = |river: &str| {
@@ -59,7 +60,9 @@ impl Author for Scripted {
                 }
                 "Question:" if *river == "Avon" => format!(" No answer {drawn}"),
                 "Question:" => {
-                    format!(" Where did the repaired bridge over the {river} stand?\nAnswer: by the market\nQuestion: {drawn}")
+                    format!(
+                        " Where did the repaired bridge over the {river} stand?\nAnswer: by the market\nQuestion: {drawn}"
+                    )
                 }
                 "Sentence:" if *river == "Boyne" => " In summer the ____ is wide and low.\nWord: Thames".into(),
                 "Sentence:" => format!(" In summer children of {river}ford cross it on flat ____.\nWord: stones"),

@@ -56,7 +56,8 @@ fn conversations_are_laid_out_as_jinja_does() {
 #[test]
 fn a_template_from_a_gguf_file_is_the_one_that_is_used() {
     let files = ModelFiles::open(&fixture("tiny-qwen2.gguf")).unwrap();
-    let text = ChatTemplate::new(&files.tokenizer_settings).unwrap().render(&[Message::new("user", "Hi")], true).unwrap();
+    let text =
+        ChatTemplate::new(&files.tokenizer_settings).unwrap().render(&[Message::new("user", "Hi")], true).unwrap();
     assert!(text.contains("\"Hi\""), "its template is `{{{{ messages }}}}`: {text}");
 }
 

@@ -31,12 +31,7 @@ pub struct Prepared {
 ///
 /// # Errors
 /// A model without a usable tokenizer, nothing to train on or nothing held out, files that cannot be written.
-pub fn write_prepared(
-    prepared: &PreparedTexts,
-    teacher: &Path,
-    folder: &Path,
-    session: &Session,
-) -> Result<Prepared> {
+pub fn write_prepared(prepared: &PreparedTexts, teacher: &Path, folder: &Path, session: &Session) -> Result<Prepared> {
     check_splits(prepared)?;
     let files = ModelFiles::open(teacher)?;
     let serialised =

@@ -81,9 +81,8 @@ fn cutting(json: &Value) -> Option<bool> {
     if !json["normalizer"].is_null() {
         return None;
     }
-    let byte_level = |step: &Value| {
-        step["type"] == "ByteLevel" && step["add_prefix_space"] == false && step["use_regex"] != false
-    };
+    let byte_level =
+        |step: &Value| step["type"] == "ByteLevel" && step["add_prefix_space"] == false && step["use_regex"] != false;
     let single_digits = |step: &Value| step["type"] == "Digits" && step["individual_digits"] == true;
     let cut = &json["pre_tokenizer"];
     if byte_level(cut) {

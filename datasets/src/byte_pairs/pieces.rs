@@ -96,9 +96,10 @@ mod tests {
 
     #[test]
     fn words_take_the_space_before_them() {
-        assert_eq!(pieces("It's  well-known,\n\n  he said ", false), [
-            "It", "'s", " ", " well", "-", "known", ",", "\n\n ", " he", " said", " "
-        ]);
+        assert_eq!(
+            pieces("It's  well-known,\n\n  he said ", false),
+            ["It", "'s", " ", " well", "-", "known", ",", "\n\n ", " he", " said", " "]
+        );
         assert_eq!(pieces("'tis 'S !!'s \n", false), ["'t", "is", " '", "S", " !!'", "s", " \n"]);
     }
 

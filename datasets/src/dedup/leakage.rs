@@ -71,26 +71,28 @@ pub fn separate_corpus(
     let folder = corpus.spool.folder().to_owned();
     let mut bands = Bands::new(spec, &folder);
     for batch in corpus.batches() {
-        let keys: Vec<(u64, Vec<u64>)> = batch?
-            .par_iter()
-            .map(|(number, document, _)| (*number, bands.keys(&Words::of(&document.text))))
-            .collect();
+        let keys: Vec<(u64, Vec<u64>)> =
+            batch?.par_iter().map(|(number, document, _)| (*number, bands.keys(&Words::of(&document.text)))).collect();
         for (number, keys) in keys {
             bands.add(number, &keys)?;
         }
     }
     let mut leaks = Sorter::new(&folder);
-    bands.pairs(&corpus.spool, |_| false, |pair| {
-        let (left, right) = (pair.left as u64, pair.right as u64);
-        for (one, other) in [(left, right), (right, left)] {
-            if let (Some(here), Some(there)) = (corpus.split(one), corpus.split(other))
-                && here < there
-            {
-                leaks.push([one, there as u64, pair.similarity.to_bits(), other])?;
+    bands.pairs(
+        &corpus.spool,
+        |_| false,
+        |pair| {
+            let (left, right) = (pair.left as u64, pair.right as u64);
+            for (one, other) in [(left, right), (right, left)] {
+                if let (Some(here), Some(there)) = (corpus.split(one), corpus.split(other))
+                    && here < there
+                {
+                    leaks.push([one, there as u64, pair.similarity.to_bits(), other])?;
+                }
             }
-        }
-        Ok(())
-    })?;
+            Ok(())
+        },
+    )?;
     let (mut groups, mut group) = (leaks.finish()?.groups(), Vec::new());
     while groups.next(&mut group)? {
         // The nearest of the latest split, of equally near ones the first.

@@ -223,10 +223,16 @@ pub fn deduplicate_corpus(
     }
     if spec.near {
         let exact = dropped.clone();
-        near::duplicates(bands, &corpus.spool, |number| exact.contains(number), &mut dropped, |repeat| {
-            report.near += 1;
-            tell(Kind::Near, &corpus.spool, repeat)
-        })?;
+        near::duplicates(
+            bands,
+            &corpus.spool,
+            |number| exact.contains(number),
+            &mut dropped,
+            |repeat| {
+                report.near += 1;
+                tell(Kind::Near, &corpus.spool, repeat)
+            },
+        )?;
     }
     dropped.iter().for_each(|number| corpus.drop(number));
     let (mut cluster, mut members) = (None, 0);

@@ -70,10 +70,14 @@ pub fn pairs(texts: &[&str], spec: &NearSpec) -> Result<Vec<Pair>> {
         bands.add(number, &keys)?;
     }
     let mut found = Vec::new();
-    bands.pairs(texts, |_| false, |pair| {
-        found.push(pair);
-        Ok(())
-    })?;
+    bands.pairs(
+        texts,
+        |_| false,
+        |pair| {
+            found.push(pair);
+            Ok(())
+        },
+    )?;
     Ok(found)
 }
 

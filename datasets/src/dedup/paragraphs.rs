@@ -71,18 +71,24 @@ pub(super) fn without_repeated(
     // In the order in which documents are read again.
     let mut cuts = Sorter::new(&folder);
     let mut cut = 0;
-    near::duplicates(bands, &places, |_| false, &mut Numbers::new(count), |Repeat { kept, dropped, similarity }| {
-        let [document, start, _] = places.place(dropped)?;
-        cuts.push([document, start])?;
-        cut += 1;
-        duplicate(Duplicate {
-            kind: Kind::Paragraph,
-            kept: corpus.spool.id(places.place(kept)?[0])?,
-            dropped: corpus.spool.id(document)?,
-            similarity,
-            excerpt: excerpt(&places.text(dropped)?),
-        })
-    })?;
+    near::duplicates(
+        bands,
+        &places,
+        |_| false,
+        &mut Numbers::new(count),
+        |Repeat { kept, dropped, similarity }| {
+            let [document, start, _] = places.place(dropped)?;
+            cuts.push([document, start])?;
+            cut += 1;
+            duplicate(Duplicate {
+                kind: Kind::Paragraph,
+                kept: corpus.spool.id(places.place(kept)?[0])?,
+                dropped: corpus.spool.id(document)?,
+                similarity,
+                excerpt: excerpt(&places.text(dropped)?),
+            })
+        },
+    )?;
     if cut == 0 {
         return Ok((corpus, 0));
     }

@@ -107,12 +107,7 @@ enum Kind {
 impl Container {
     /// Lists a file, a folder, a zip archive or what a pattern such as `texts/*.md` matches. Symbolic links
     /// inside a folder are not followed.
-    pub /// The name without the ending of a compression.
-pub(super) fn plain_name(name: &str) -> &str {
-    name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name)
-}
-
-fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Self> {
         if !path.exists()
             && let Some((root, glob)) = pattern(path)
         {
@@ -174,63 +169,9 @@ fn open(path: &Path) -> Result<Self> {
     }
 }
 
-fn open(path: &Path) -> Result<Self> {
-        if !path.exists()
-            && let Some((root, glob)) = pattern(path)
-        {
-            let mut folder = Self::open(&root)?;
-            folder.names.retain(|name| glob.matches(name));
-            return Ok(folder);
-        }
-        let root = path.to_path_buf();
-        let is_dir = fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir();
-        let (mut names, mut left_out) = (Vec::new(), Vec::new());
-        let kind = if is_dir {
-            list_folder(path, "", 0, &mut names, &mut left_out)?;
-            Kind::Folder
-        } else if is_zip(path)? {
-            let file = File::open(path).map_err(|e| Error::io(path, e))?;
-            let archive = zip::ZipArchive::new(file)
-                .map_err(|e| Error::Archive { path: root.clone(), problem: e.to_string() })?;
-            for name in archive.file_names() {
-                match name {
-                    Ok(name) if !name.ends_with('/') => names.push(name.into_owned()),
-                    Ok(_) => {}
-                    Err(e) => left_out.push(format!("a member: {e}")),
-                }
-            }
-            Kind::Zip(Box::new(archive))
-        } else {
-            names.push(path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()));
-            Kind::File
-        };
-        if names.len() > MAX_FILES {
-            return Err(Error::Archive { path: root, problem: format!("it lists more than {MAX_FILES} files") });
-        }
-        names.sort_unstable();
-        left_out.sort_unstable();
-        Ok(Self { root, kind, names, left_out })
-    }
-
-    /// The names that any of `patterns` matches, or all names where there are no patterns.
-    pub fn matching(&self, patterns: &[Glob]) -> Vec<String> {
-        let wanted = |name: &&String| patterns.is_empty() || patterns.iter().any(|p| p.matches(name));
-        self.names.iter().filter(wanted).cloned().collect()
-    }
-
-    /// Reads one file; `Err` says what is wrong with it.
-    pub fn read(&mut self, name: &str) -> std::result::Result<Member, String> {
-        let bytes = match &mut self.kind {
-            Kind::File => decompress(name, open(&self.root)?)?,
-            Kind::Folder => decompress(name, open(&self.root.join(name))?)?,
-            Kind::Zip(archive) => {
-                let member = archive.by_name(name).map_err(|e| e.to_string())?;
-                decompress(name, member)?
-            }
-        };
-        let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name);
-        Ok(Member { name: plain.to_owned(), bytes })
-    }
+/// The name without the ending of a compression.
+pub(super) fn plain_name(name: &str) -> &str {
+    name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(name)
 }
 
 fn open(path: &Path) -> std::result::Result<File, String> {

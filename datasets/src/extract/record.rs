@@ -131,8 +131,16 @@ mod tests {
     #[test]
     fn text_passes_and_the_first_wrong_byte_is_named_however_it_is_read() {
         let long = [&b"x".repeat(5000)[..], "日".as_bytes(), b"\xc3"].concat();
-        let cases: [&[u8]; 8] =
-            [b"", b"a", "\u{feff}caf\u{e9} \u{1f642}".as_bytes(), b"\xef\xbb", b"The caf\xe9 by", b"a\xf0\x9f", b"\xff", &long];
+        let cases: [&[u8]; 8] = [
+            b"",
+            b"a",
+            "\u{feff}caf\u{e9} \u{1f642}".as_bytes(),
+            b"\xef\xbb",
+            b"The caf\xe9 by",
+            b"a\xf0\x9f",
+            b"\xff",
+            &long,
+        ];
         for given in cases {
             let record = Cell::new(0);
             let mut text = String::new();

@@ -24,10 +24,8 @@ pub(super) fn read_csv(reader: impl Read, delimiter: u8, row: &Cell<u64>, sink: 
         _ => None,
     };
     let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(reader);
-    let header = reader
-        .headers()
-        .map_err(|e| unread(&e).unwrap_or_else(|| format!("its header cannot be read: {e}")))?
-        .clone();
+    let header =
+        reader.headers().map_err(|e| unread(&e).unwrap_or_else(|| format!("its header cannot be read: {e}")))?.clone();
     let mut record_read = csv::StringRecord::new();
     for number in 0.. {
         row.set(0);

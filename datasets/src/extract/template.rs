@@ -120,7 +120,8 @@ struct Capped {
 impl io::Write for Capped {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if (self.bytes.len() + bytes.len()) as u64 > self.most {
-            let problem = format!("a document of more than {} bytes; `max_document_bytes` allows longer ones", self.most);
+            let problem =
+                format!("a document of more than {} bytes; `max_document_bytes` allows longer ones", self.most);
             return Err(io::Error::other(problem));
         }
         self.bytes.extend_from_slice(bytes);

@@ -31,13 +31,7 @@ pub trait Author {
     ///
     /// # Errors
     /// When it cannot.
-    fn reply(
-        &self,
-        turns: &[Turn],
-        sampling: &Sampling,
-        max_tokens: usize,
-        seed: u64,
-    ) -> Result<Vec<String>, Error>;
+    fn reply(&self, turns: &[Turn], sampling: &Sampling, max_tokens: usize, seed: u64) -> Result<Vec<String>, Error>;
 }
 
 /// A model that writes.
@@ -75,13 +69,7 @@ impl Author for ModelAuthor<'_> {
         self.name.clone()
     }
 
-    fn reply(
-        &self,
-        turns: &[Turn],
-        sampling: &Sampling,
-        max_tokens: usize,
-        seed: u64,
-    ) -> Result<Vec<String>, Error> {
+    fn reply(&self, turns: &[Turn], sampling: &Sampling, max_tokens: usize, seed: u64) -> Result<Vec<String>, Error> {
         let prompts = turns.iter().map(|turn| self.prompt(turn)).collect::<Result<Vec<_>, _>>()?;
         let generation = Generation { max_tokens, sampling: sampling.clone(), seed, stop: self.stop.clone() };
         // One passage of odd characters must not end the work on all others: it gets no reply.
@@ -94,7 +82,9 @@ impl Author for ModelAuthor<'_> {
         let written = generate(self.decoder, &fitting, &generation, |_, _| ControlFlow::Continue(()))?;
         let decode = |ids: &[u32]| self.tokenizer.decode(ids, true).map_err(|e| Error::Tokenizer(e.to_string()));
         let mut written = written.iter();
-        let reply = |prompt| if fits(prompt) { written.next().map_or(Ok(String::new()), |ids| decode(ids)) } else { Ok(String::new()) };
+        let reply = |prompt| {
+            if fits(prompt) { written.next().map_or(Ok(String::new()), |ids| decode(ids)) } else { Ok(String::new()) }
+        };
         prompts.iter().map(reply).collect()
     }
 }

@@ -40,11 +40,11 @@ const AGREEMENT: f64 = 0.5;
 /// Words without which English cannot do; they say nothing about a passage.
 const FUNCTION_WORDS: [&str; 85] = [
     "a", "about", "after", "all", "also", "an", "and", "any", "are", "as", "at", "be", "because", "been", "between",
-    "but", "by", "can", "could", "did", "do", "does", "during", "for", "from", "had", "has", "have", "he", "her", "his",
-    "how", "i", "if", "in", "into", "is", "it", "its", "many", "may", "more", "most", "much", "no", "not", "of", "on",
-    "one", "or", "other", "our", "out", "over", "she", "so", "some", "such", "than", "that", "the", "their", "them", "then",
-    "there", "these", "they", "this", "those", "to", "was", "we", "were", "what", "when", "where", "which", "while",
-    "who", "whom", "why", "will", "with", "would", "you",
+    "but", "by", "can", "could", "did", "do", "does", "during", "for", "from", "had", "has", "have", "he", "her",
+    "his", "how", "i", "if", "in", "into", "is", "it", "its", "many", "may", "more", "most", "much", "no", "not", "of",
+    "on", "one", "or", "other", "our", "out", "over", "she", "so", "some", "such", "than", "that", "the", "their",
+    "them", "then", "there", "these", "they", "this", "those", "to", "was", "we", "were", "what", "when", "where",
+    "which", "while", "who", "whom", "why", "will", "with", "would", "you",
 ];
 
 /// Words in lower case, without punctuation.
@@ -83,7 +83,10 @@ pub(super) fn failed(kind: Kind, said: &Said, passage: &str) -> Option<&'static 
             },
         ),
         (INVENTED_NUMBER, !numbers(&said.text).is_subset(&numbers(passage))),
-        (INVENTED_NAME, names(&said.text).iter().any(|name| !there.iter().any(|word| word == name || stem(word) == name))),
+        (
+            INVENTED_NAME,
+            names(&said.text).iter().any(|name| !there.iter().any(|word| word == name || stem(word) == name)),
+        ),
     ];
     failures.into_iter().find(|(_, failed)| *failed).map(|(name, _)| name)
 }

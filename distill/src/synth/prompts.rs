@@ -41,9 +41,8 @@ pub(super) fn ask(kind: Kind, passage: &str) -> Turn {
 
 /// Puts a question back to the author.
 pub(super) fn ask_back(question: &str, passage: &str) -> Turn {
-    let asked = format!(
-        "{passage}\n\nAnswer this question in a few words copied from the passage.\nQuestion: {question}"
-    );
+    let asked =
+        format!("{passage}\n\nAnswer this question in a few words copied from the passage.\nQuestion: {question}");
     Turn {
         messages: vec![Message::new("user", asked.clone())],
         beginning: "Answer:".into(),

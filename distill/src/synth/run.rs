@@ -66,7 +66,7 @@ pub fn synthesise(
     let wanted: Vec<Wanted<'_>> = passages
         .iter()
         .flat_map(|passage| {
-            let of_kind = move |&kind| (0..request.each).map(move |number| Wanted { passage, kind, number });
+            let of_kind = move |&kind: &Kind| (0..request.each).map(move |number| Wanted { passage, kind, number });
             request.kinds.iter().flat_map(of_kind)
         })
         .collect();
@@ -86,7 +86,8 @@ pub fn synthesise(
     put_back(&writing, &wanted, &mut judged)?;
     reject_duplicates(&wanted, &mut judged)?;
 
-    let mut report = Report { passages: passages.len() as u64, seed: request.seed, author: author.name(), ..Report::default() };
+    let mut report =
+        Report { passages: passages.len() as u64, seed: request.seed, author: author.name(), ..Report::default() };
     let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
     for ((wanted, judged), reply) in wanted.iter().zip(judged).zip(replies) {
         let of_kind: &mut KindReport = report.kinds.entry(wanted.kind.name().to_owned()).or_default();
@@ -193,7 +194,8 @@ fn put_back(
             Some((at, wanted.passage, said.question.clone()?, said.answer.clone()?))
         })
         .collect();
-    let turn = |(_, passage, question, _): &(usize, &Passage, String, String)| prompts::ask_back(question, &passage.text);
+    let turn =
+        |(_, passage, question, _): &(usize, &Passage, String, String)| prompts::ask_back(question, &passage.text);
     let answers = writing.all(ANSWERS, &asked, turn, &Sampling::greedy(), ANSWER_TOKENS)?;
     for ((at, _, _, own), found) in asked.iter().zip(answers) {
         if !checks::agrees(own, &reply::answer(&found)) {

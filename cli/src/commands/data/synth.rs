@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lore_datasets::extract::{BadFiles, Extracted, ExtractSpec, discover, extract_into};
+use lore_datasets::extract::{BadFiles, ExtractSpec, Extracted, discover, extract_into};
 use lore_datasets::spool::Sink;
 use lore_distill::synth::{Kind, ModelAuthor, PassagePicker, Report, Request, synthesise};
 use lore_model::chat::ChatTemplate;
