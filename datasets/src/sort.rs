@@ -138,7 +138,9 @@ impl<const N: usize> Merge<N> {
         let mut top = self.least.peek_mut().expect("seen above");
         match next {
             Some(row) => *top = Reverse((row, run)),
-            None => drop(PeekMut::pop(top)),
+            None => {
+                PeekMut::pop(top);
+            }
         }
         Ok(())
     }

@@ -122,7 +122,7 @@ const QUOTED: usize = 20;
 /// A rule that is declared wrongly; files that cannot be read as declared, all of them at once, unless
 /// the rule skips them; a rule that no file matches; a corpus without any document.
 pub fn extract(corpus: &str, path: &Path, rules: &[ExtractSpec], progress: &dyn Progress) -> Result<Extraction> {
-    let mut documents = Vec::new();
+    let mut documents: Vec<Extracted> = Vec::new();
     let report = extract_into(corpus, path, rules, &mut documents, progress)?;
     Ok(Extraction { documents, report })
 }
