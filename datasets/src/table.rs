@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use polars::prelude::{
-    BatchedWriter, DataFrame, ParquetReader, ParquetWriter, PolarsError, SerReader, StatisticsOptions, df,
-};
+use polars::io::parquet::write::BatchedWriter;
+use polars::prelude::{DataFrame, ParquetReader, ParquetWriter, PolarsError, SerReader, StatisticsOptions, df};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 

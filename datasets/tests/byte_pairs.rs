@@ -71,7 +71,7 @@ fn trained(single_digits: bool) -> Tokenizer {
     let mut trainer = BpeTrainer::builder()
         .vocab_size(900)
         .show_progress(false)
-        .initial_alphabet(ByteLevel::alphabet())
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .special_tokens(special.to_vec())
         .build()
         .into();
