@@ -1,0 +1,153 @@
+//! Making an entry: from text of a topic and of general English, and the module itself.
+
+use lore_model::Decoder;
+use lore_model::fingerprint::Fingerprint;
+
+use crate::arrow::Prototypes;
+use crate::entry::{Entry, PASSAGES};
+use crate::error::Error;
+use crate::reader::{Reader, View};
+use crate::router::Router;
+use crate::words::{self, Counts};
+
+/// What of a base is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// States after so many blocks.
+    pub layer: usize,
+    /// So many tokens of a passage's beginning.
+    pub tokens: usize,
+}
+
+impl Settings {
+    /// Half-way up, and the first 256 tokens, or as many as the base has positions for.
+    pub fn of(base: &Decoder) -> Self {
+        Self { layer: base.blocks.len().div_ceil(2), tokens: 256.min(base.max_positions() - 1) }
+    }
+}
+
+/// General English, read once for all entries of a base.
+#[derive(Clone, Debug)]
+pub struct General {
+    mean: Vec<f32>,
+    noise: Vec<f32>,
+    counts: Counts,
+    /// Read and not counted in: to find thresholds with.
+    held_out: Vec<View>,
+}
+
+/// Text of a topic. Each passage begins with the token that begins a text.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicText<'a> {
+    /// Passages to learn from.
+    pub learn: &'a [Vec<u32>],
+    /// Others, to find the threshold with.
+    pub validate: &'a [Vec<u32>],
+    /// Everything else to count tokens in, without the tokens that begin texts; may be empty.
+    pub count: &'a [u32],
+}
+
+/// Fewest passages of general English, and of each part of a topic's text.
+const FEWEST: usize = 4;
+
+impl General {
+    /// Reads passages of general English, each beginning with the token that begins a text; of every four, one is kept to
+    /// find thresholds with. `count` are more tokens to count, of text that thresholds are not found with.
+    ///
+    /// # Errors
+    /// [`Error::TooLittle`].
+    pub fn read(reader: &Reader, passages: &[Vec<u32>], count: &[u32]) -> Result<Self, Error> {
+        if passages.len() < 4 * FEWEST {
+            return Err(Error::TooLittle(format!(
+                "{} passages of general English are too few for a router: at least {} are needed",
+                passages.len(),
+                4 * FEWEST
+            )));
+        }
+        let kept = |index: usize| index % 4 == 3;
+        let pick = |held_out: bool| -> Vec<Vec<u32>> {
+            let wanted = passages.iter().enumerate().filter(|(index, _)| kept(*index) == held_out);
+            wanted.map(|(_, passage)| passage.clone()).collect()
+        };
+        let (own, held_out) = (pick(false), pick(true));
+        let views = reader.read(&own);
+        let mut counts = Counts::new(reader.vocabulary());
+        views.iter().for_each(|view| counts.add(&view.tokens));
+        counts.add(count);
+        let states: Vec<&[f32]> = views.iter().map(|view| view.state.as_slice()).collect();
+        let noise = reader.half_differences(&own[..own.len().min(PASSAGES)]);
+        Ok(Self { mean: mean(&states), noise, counts, held_out: reader.read(&held_out) })
+    }
+}
+
+/// Makes the entry of a module for its topic. Other modules' entries are not needed, and are not changed by it.
+///
+/// # Errors
+/// [`Error::TooLittle`].
+pub fn entry(
+    reader: &Reader,
+    base: Fingerprint,
+    general: &General,
+    topic: &TopicText<'_>,
+    arrow: Prototypes,
+) -> Result<Entry, Error> {
+    for (what, passages) in [("learn from", topic.learn), ("find the threshold with", topic.validate)] {
+        if passages.len() < FEWEST {
+            return Err(Error::TooLittle(format!(
+                "a topic needs at least {FEWEST} passages to {what}; there are {}",
+                passages.len()
+            )));
+        }
+    }
+    let learn = &topic.learn[..topic.learn.len().min(PASSAGES)];
+    let views = reader.read(learn);
+    let states: Vec<&[f32]> = views.iter().map(|view| view.state.as_slice()).collect();
+    let centroid = mean(&states);
+    let spread = states.iter().flat_map(|state| state.iter().zip(&centroid).map(|(x, mean)| x - mean)).collect();
+    let mut counts = Counts::new(reader.vocabulary());
+    topic.learn.iter().for_each(|passage| counts.add(&passage[1..]));
+    counts.add(topic.count);
+    let words = counts.log_odds(&general.counts);
+    let validate = reader.read(topic.validate);
+    let own: f64 = validate.iter().map(|view| words::mean(&words, &view.tokens)).sum::<f64>() / validate.len() as f64;
+    let mut entry = Entry {
+        base,
+        layer: reader.layer(),
+        tokens: reader.tokens(),
+        centroid,
+        spread,
+        general: general.mean.clone(),
+        noise: general.noise.clone(),
+        words,
+        own_words: own.clamp(1e-3, 8.0),
+        arrow,
+        threshold: 0.0,
+    };
+    entry.threshold = threshold(&entry, &validate, &general.held_out);
+    Ok(entry)
+}
+
+/// Half-way between what nearly all of the topic's passages reach and what nearly all general ones stay below.
+fn threshold(entry: &Entry, own: &[View], general: &[View]) -> f64 {
+    let router = Router::of([(String::new(), entry.clone())].into());
+    let scores = |views: &[View]| -> Vec<f64> {
+        let mut scores: Vec<f64> = views.iter().map(|view| router.scores(view)[0]).collect();
+        scores.sort_by(f64::total_cmp);
+        scores
+    };
+    let (own, general) = (scores(own), scores(general));
+    0.5 * (quantile(&own, 0.05) + quantile(&general, 0.95))
+}
+
+/// The value below which this share of sorted values lies.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    sorted[(share * (sorted.len() - 1) as f64).round() as usize]
+}
+
+fn mean(rows: &[&[f32]]) -> Vec<f32> {
+    let mut sum = vec![0.0_f64; rows[0].len()];
+    for row in rows {
+        sum.iter_mut().zip(*row).for_each(|(sum, &x)| *sum += f64::from(x));
+    }
+    sum.into_iter().map(|sum| (sum / rows.len() as f64) as f32).collect()
+}
