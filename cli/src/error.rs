@@ -74,6 +74,7 @@ from_library!(
     lore_model::Error,
     lore_modules::Error,
     lore_packs::Error,
+    lore_route::Error,
     lore_train::Error,
 );
 

@@ -12,6 +12,7 @@ mod plan;
 mod progress;
 mod quantity;
 mod recipe;
+mod routing;
 mod session;
 mod stages;
 mod table;
@@ -55,6 +56,7 @@ enum Command {
     Doctor(commands::doctor::DoctorArguments),
     Bench(commands::bench::BenchArguments),
     Pack(commands::pack::PackArguments),
+    Route(commands::route::RouteArguments),
 }
 
 fn main() -> ExitCode {
@@ -95,6 +97,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Fetch(arguments) => commands::fetch::fetch(arguments, &session),
         Command::Finetune(arguments) => commands::finetune::finetune(arguments, &session),
         Command::Pack(arguments) => commands::pack::pack(arguments, &session),
+        Command::Route(arguments) => commands::route::route(arguments, &session),
         Command::Bench(arguments) => commands::bench::bench(arguments, &session),
         Command::Generate(arguments) => commands::generate::run(arguments, &session),
         Command::Score(arguments) => commands::score::score(arguments, &session),

@@ -46,7 +46,8 @@ fn help() {
     for command in alone {
         snapshot(&format!("help_{command}"), &[command, "--help"], &[]);
     }
-    let groups: [(&str, &[&str]); 3] = [
+    let groups: [(&str, &[&str]); 4] = [
+        ("route", &["build", "ask", "test"]),
         ("module", &["inspect", "diff", "export", "import", "fold", "extract"]),
         ("data", &["inspect", "build", "card"]),
         ("eval", &["compare", "verify", "tasks"]),

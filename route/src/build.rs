@@ -4,7 +4,7 @@ use lore_model::Decoder;
 use lore_model::fingerprint::Fingerprint;
 
 use crate::arrow::Prototypes;
-use crate::entry::{Entry, PASSAGES};
+use crate::entry::Entry;
 use crate::error::Error;
 use crate::reader::{Reader, View};
 use crate::router::Router;
@@ -39,24 +39,26 @@ pub struct General {
 /// Text of a topic. Each passage begins with the token that begins a text.
 #[derive(Clone, Copy, Debug)]
 pub struct TopicText<'a> {
-    /// Passages to learn from.
+    /// Passages to learn from: states of the first 48, tokens of all.
     pub learn: &'a [Vec<u32>],
     /// Others, to find the threshold with.
     pub validate: &'a [Vec<u32>],
-    /// Everything else to count tokens in, without the tokens that begin texts; may be empty.
-    pub count: &'a [u32],
 }
 
+/// Passages of general English whose states are read.
+pub const READ: usize = 64;
+/// Passages of a topic whose states are read.
+const LEARN: usize = 48;
 /// Fewest passages of general English, and of each part of a topic's text.
 const FEWEST: usize = 4;
 
 impl General {
-    /// Reads passages of general English, each beginning with the token that begins a text; of every four, one is kept to
-    /// find thresholds with. `count` are more tokens to count, of text that thresholds are not found with.
+    /// Reads passages of general English, each beginning with the token that begins a text: states of the first
+    /// [`READ`], of every four of which one is kept to find thresholds with, and tokens of all others.
     ///
     /// # Errors
     /// [`Error::TooLittle`].
-    pub fn read(reader: &Reader, passages: &[Vec<u32>], count: &[u32]) -> Result<Self, Error> {
+    pub fn read(reader: &Reader, passages: &[Vec<u32>]) -> Result<Self, Error> {
         if passages.len() < 4 * FEWEST {
             return Err(Error::TooLittle(format!(
                 "{} passages of general English are too few for a router: at least {} are needed",
@@ -64,19 +66,20 @@ impl General {
                 4 * FEWEST
             )));
         }
-        let kept = |index: usize| index % 4 == 3;
-        let pick = |held_out: bool| -> Vec<Vec<u32>> {
-            let wanted = passages.iter().enumerate().filter(|(index, _)| kept(*index) == held_out);
-            wanted.map(|(_, passage)| passage.clone()).collect()
-        };
-        let (own, held_out) = (pick(false), pick(true));
-        let views = reader.read(&own);
+        let (first, rest) = passages.split_at(passages.len().min(READ));
         let mut counts = Counts::new(reader.vocabulary());
-        views.iter().for_each(|view| counts.add(&view.tokens));
-        counts.add(count);
-        let states: Vec<&[f32]> = views.iter().map(|view| view.state.as_slice()).collect();
-        let noise = reader.half_differences(&own[..own.len().min(PASSAGES)]);
-        Ok(Self { mean: mean(&states), noise, counts, held_out: reader.read(&held_out) })
+        rest.iter().for_each(|passage| counts.add(&passage[1..]));
+        let (mut states, mut noise, mut held_out) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, (view, differences)) in reader.read_halves(first).into_iter().enumerate() {
+            if index % 4 == 3 {
+                held_out.push(view);
+            } else {
+                counts.add(&view.tokens);
+                noise.extend(differences);
+                states.push(view.state);
+            }
+        }
+        Ok(Self { mean: mean(&states), noise, counts, held_out })
     }
 }
 
@@ -99,14 +102,12 @@ pub fn entry(
             )));
         }
     }
-    let learn = &topic.learn[..topic.learn.len().min(PASSAGES)];
-    let views = reader.read(learn);
-    let states: Vec<&[f32]> = views.iter().map(|view| view.state.as_slice()).collect();
+    let views = reader.read(&topic.learn[..topic.learn.len().min(LEARN)]);
+    let states: Vec<Vec<f32>> = views.into_iter().map(|view| view.state).collect();
     let centroid = mean(&states);
     let spread = states.iter().flat_map(|state| state.iter().zip(&centroid).map(|(x, mean)| x - mean)).collect();
     let mut counts = Counts::new(reader.vocabulary());
     topic.learn.iter().for_each(|passage| counts.add(&passage[1..]));
-    counts.add(topic.count);
     let words = counts.log_odds(&general.counts);
     let validate = reader.read(topic.validate);
     let own: f64 = validate.iter().map(|view| words::mean(&words, &view.tokens)).sum::<f64>() / validate.len() as f64;
@@ -144,10 +145,10 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted[(share * (sorted.len() - 1) as f64).round() as usize]
 }
 
-fn mean(rows: &[&[f32]]) -> Vec<f32> {
+fn mean(rows: &[Vec<f32>]) -> Vec<f32> {
     let mut sum = vec![0.0_f64; rows[0].len()];
     for row in rows {
-        sum.iter_mut().zip(*row).for_each(|(sum, &x)| *sum += f64::from(x));
+        sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
     }
     sum.into_iter().map(|sum| (sum / rows.len() as f64) as f32).collect()
 }

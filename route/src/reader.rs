@@ -47,6 +47,12 @@ impl Reader {
     /// # Panics
     /// When a passage is empty.
     pub fn read(&self, passages: &[Vec<u32>]) -> Vec<View> {
+        self.read_halves(passages).into_iter().map(|(view, _)| view).collect()
+    }
+
+    /// Views, and half of what the averaged states of each passage's two halves differ, `[hidden]`: the noise that averaging
+    /// over the whole leaves. A passage of fewer than two tokens has none.
+    pub(crate) fn read_halves(&self, passages: &[Vec<u32>]) -> Vec<(View, Vec<f32>)> {
         let cut: Vec<&[u32]> = passages.iter().map(|passage| &passage[..passage.len().min(1 + self.tokens)]).collect();
         let mut views = Vec::with_capacity(cut.len());
         let mut rest = cut.as_slice();
@@ -61,22 +67,6 @@ impl Reader {
             views.extend(self.read_batch(batch));
         }
         views
-    }
-
-    /// Half of what the averaged states of each passage's two halves differ, `[passages, hidden]`: the noise that averaging
-    /// over a whole passage leaves. Passages of fewer than two tokens have none.
-    pub(crate) fn half_differences(&self, passages: &[Vec<u32>]) -> Vec<f32> {
-        let mut differences = Vec::new();
-        for passage in passages {
-            let rows = self.states(&[&passage[..passage.len().min(1 + self.tokens)]]);
-            let own: Vec<&[f32]> = rows.chunks_exact(self.decoder.config.hidden_size).skip(1).collect();
-            let (first, second) = own.split_at(own.len() / 2);
-            if !first.is_empty() {
-                let (first, second) = (mean_direction(first), mean_direction(second));
-                differences.extend(first.iter().zip(&second).map(|(a, b)| 0.5 * (a - b)));
-            }
-        }
-        differences
     }
 
     /// Blocks that are looked through.
@@ -111,14 +101,22 @@ impl Reader {
         states
     }
 
-    fn read_batch(&self, passages: &[&[u32]]) -> Vec<View> {
+    fn read_batch(&self, passages: &[&[u32]]) -> Vec<(View, Vec<f32>)> {
         let states = self.states(passages);
         let width = self.decoder.config.hidden_size;
         let mut rows = states.chunks_exact(width);
         let view = |passage: &&[u32]| {
             assert!(!passage.is_empty(), "a passage holds at least the token that begins a text");
             let own: Vec<&[f32]> = rows.by_ref().take(passage.len()).collect();
-            View { state: mean_direction(if own.len() > 1 { &own[1..] } else { &own }), tokens: passage[1..].to_vec() }
+            let own = if own.len() > 1 { &own[1..] } else { &own };
+            let (first, second) = own.split_at(own.len() / 2);
+            let noise = if first.is_empty() {
+                vec![0.0; width]
+            } else {
+                let (first, second) = (mean_direction(first), mean_direction(second));
+                first.iter().zip(&second).map(|(a, b)| 0.5 * (a - b)).collect()
+            };
+            (View { state: mean_direction(own), tokens: passage[1..].to_vec() }, noise)
         };
         passages.iter().map(view).collect()
     }

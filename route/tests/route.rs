@@ -46,10 +46,10 @@ fn entries() -> (Reader, BTreeMap<String, Entry>) {
     let base = base();
     let settings = Settings { layer: 1, tokens: 24 };
     let reader = Reader::new(&base, settings.layer, settings.tokens);
-    let general = General::read(&reader, &passages(40, 1, 300, 1), &[]).unwrap();
+    let general = General::read(&reader, &passages(40, 1, 300, 1)).unwrap();
     let of = |low: u32, seed: u64| {
         let (learn, validate) = (passages(20, low, low + 60, seed), passages(8, low, low + 60, seed + 1));
-        let topic = TopicText { learn: &learn, validate: &validate, count: &[] };
+        let topic = TopicText { learn: &learn, validate: &validate };
         entry(&reader, fingerprint('a'), &general, &topic, Prototypes::new()).unwrap()
     };
     let entries = [("rivers", 10, 100), ("hills", 100, 200), ("towns", 200, 300)];
@@ -195,11 +195,11 @@ fn what_does_not_belong_together_is_refused() {
 fn too_little_text_is_said() {
     let base = base();
     let reader = Reader::new(&base, 1, 24);
-    assert!(matches!(General::read(&reader, &passages(9, 1, 300, 1), &[]), Err(Error::TooLittle(_))));
-    let general = General::read(&reader, &passages(20, 1, 300, 1), &[]).unwrap();
+    assert!(matches!(General::read(&reader, &passages(9, 1, 300, 1)), Err(Error::TooLittle(_))));
+    let general = General::read(&reader, &passages(20, 1, 300, 1)).unwrap();
     let (few, enough) = (passages(2, 1, 9, 2), passages(9, 1, 9, 3));
     for (learn, validate) in [(&few, &enough), (&enough, &few)] {
-        let topic = TopicText { learn, validate, count: &[] };
+        let topic = TopicText { learn, validate };
         assert!(matches!(
             entry(&reader, fingerprint('a'), &general, &topic, Prototypes::new()),
             Err(Error::TooLittle(_))

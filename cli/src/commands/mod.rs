@@ -11,6 +11,7 @@ pub mod finetune;
 pub mod generate;
 pub mod module;
 pub mod pack;
+pub mod route;
 pub mod run;
 pub mod score;
 pub mod trim;

@@ -9,9 +9,11 @@ use lore_eval::composition::{self, Text, all_at, chosen, score_texts};
 use lore_eval::report::{Cell, Column, Matrix, Routing, Row, RowKind, Sample, TopicRouting};
 use lore_eval::statistics::{bits_per_byte, paired_difference};
 use lore_model::Decoder;
+use lore_model::fingerprint::Fingerprint;
 use lore_model::generate::{Generation, generate};
 use lore_model::sampling::Sampling;
 use lore_modules::{LoadedModule, activate, peft};
+use lore_route::Router;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -22,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::models::{LoadedModel, load_model};
 use crate::plan::estimate::{self, Estimate, Facts};
 use crate::recipe::{Base, Combine, Evaluate, Recipe};
+use crate::routing::{Routed, Worth, begun};
 use crate::session::Session;
 
 /// Measures a run.
@@ -101,6 +104,10 @@ impl Stage for EvaluateStage {
         let of_topics = self.topics.iter().flat_map(|(t, _)| [format!("topic:{t}"), format!("module:{t}")]);
         let joint = self.joint.iter().map(|(name, _)| format!("module:{name}"));
         ["teacher", "general", "base"].map(String::from).into_iter().chain(of_topics).chain(joint).collect()
+    }
+
+    fn schema(&self) -> u32 {
+        2
     }
 
     fn config(&self) -> Value {
@@ -213,6 +220,13 @@ fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
         let description = format!("One module trained on {} together.", joint.topics.join(", "));
         rows.push(Row { description, ..row });
     }
+    let candidates: Vec<&composition::Row> = std::iter::once(&base_row).chain(&alone).collect();
+    let routed = routed(request, &model, &fingerprint, &texts, &candidates)?;
+    if let Some((row, _)) = &routed {
+        let mut row = table.row("routed", RowKind::Combination, &names, base_bytes + all_bytes, row);
+        row.description = ROUTED.to_owned();
+        rows.push(row);
+    }
     let samples = samples(request, &prompts, &model, &modules)?;
     // The base is no longer needed beside the teacher.
     let tokenizer = model.files.tokenizer.clone();
@@ -237,6 +251,7 @@ fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
     let evaluation = Evaluation {
         matrix: Matrix { columns: columns.collect(), rows },
         routing,
+        router: routed.map(|(_, worth)| worth),
         samples,
         load_ms: names.into_iter().zip(load_ms).collect(),
     };
@@ -257,6 +272,9 @@ pub struct Evaluation {
     pub matrix: Matrix,
     /// How often the chosen module was the topic's own.
     pub routing: Option<Routing>,
+    /// What the router of the modules' own entries is worth, if all modules have one.
+    #[serde(default)]
+    pub router: Option<Worth>,
     /// What base and modules write.
     pub samples: Vec<Sample>,
     /// Milliseconds to read each module and put it on the device.
@@ -281,6 +299,49 @@ impl Evaluation {
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
         serde_json::from_str(&text).map_err(Error::while_doing(format!("reading {}", path.display())))
     }
+}
+
+/// What the row `routed` means.
+const ROUTED: &str = "One module or none for each passage, chosen by the modules' router entries from the passage's \
+                      tokens and the base's own states; no module is in memory for the choice.";
+
+/// The row of the router's choices, and what they are worth; nothing if a module has no entry.
+fn routed(
+    request: &EvaluateRequest<'_>,
+    model: &LoadedModel,
+    base: &Fingerprint,
+    texts: &[Text],
+    candidates: &[&composition::Row],
+) -> Result<Option<(composition::Row, Worth)>> {
+    let names: Vec<&str> = request.topics.iter().map(|topic| topic.name.as_str()).collect();
+    let folders: BTreeMap<String, PathBuf> =
+        request.topics.iter().map(|topic| (topic.name.clone(), topic.module.clone())).collect();
+    let router = Router::of_folders(&folders, base)?;
+    let reader = match router.reader(&model.decoder)? {
+        Some(reader) if router.entries().len() == names.len() => reader,
+        _ => return Ok(None),
+    };
+    let (mut rows, mut passages) = (Vec::new(), Vec::new());
+    for (t, text) in texts.iter().enumerate() {
+        let views = reader.read(&begun(&text.passages, model.start));
+        let mut row = Vec::new();
+        for (p, (view, passage)) in views.iter().zip(&text.passages).enumerate() {
+            let choice = router.choose_for(view, 1);
+            let place = |name: &String| names.iter().position(|one| one == name);
+            let chosen = choice.picks.first().and_then(|(name, _)| place(name));
+            row.push(candidates[chosen.map_or(0, |module| module + 1)].scores[t][p].clone());
+            passages.push(Routed {
+                own: names.iter().position(|name| *name == text.name),
+                best: choice.scored.first().and_then(|one| place(&one.module)),
+                chosen,
+                nats: candidates.iter().map(|row| -row.scores[t][p].total()).collect(),
+                bytes: passage.bytes as f64,
+            });
+        }
+        rows.push(row);
+    }
+    let slowest = candidates.iter().map(|row| row.tokens_per_second).fold(f64::INFINITY, f64::min);
+    Ok(Some((composition::Row { scores: rows, tokens_per_second: slowest }, Worth::of(&passages))))
 }
 
 /// Held-out passages of every topic and of general English.

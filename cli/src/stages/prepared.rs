@@ -91,10 +91,12 @@ pub fn open_tokens(folder: &Path, split: Split) -> Result<Arc<TokenStore>> {
 /// # Errors
 /// When its documents cannot be read.
 pub fn held_out(folder: &Path, tokenizer: &Tokenizer, tokens: u64, passage: usize) -> Result<Vec<EvalPassage>> {
-    passages_of(folder, Split::Test, tokenizer, tokens, passage)
+    // Of a long document only its first passages, so that many documents are heard.
+    passages_of(folder, Split::Test, tokenizer, tokens, passage, Some(2))
 }
 
-/// Passages of a split of a prepared corpus.
+/// Passages of one split of a prepared corpus: `tokens` tokens in all at most, `passage` each, and `per_document` of a
+/// document.
 ///
 /// # Errors
 /// When its documents cannot be read.
@@ -104,11 +106,11 @@ pub fn passages_of(
     tokenizer: &Tokenizer,
     tokens: u64,
     passage: usize,
+    per_document: Option<usize>,
 ) -> Result<Vec<EvalPassage>> {
     let limits = PassageLimits {
         max_tokens: passage,
-        // Of a long document only its first passages, so that many documents are heard.
-        max_per_document: Some(2),
+        max_per_document: per_document,
         max_total_tokens: usize::try_from(tokens).ok(),
     };
     Ok(passages_of_table(&folder.join(DOCUMENTS), split, tokenizer, &limits)?)

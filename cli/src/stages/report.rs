@@ -16,6 +16,7 @@ use super::{Manifest, Outcome, Publication, Stage, StageContext};
 use crate::error::{Error, Result};
 use crate::plan::estimate::{Estimate, Facts};
 use crate::recipe::Recipe;
+use crate::routing::Worth;
 
 /// The table that is printed when the run ends.
 pub const TERMINAL_TABLE: &str = "report.txt";
@@ -157,6 +158,7 @@ fn write_report(request: &ReportRequest<'_>) -> Result<Outcome> {
         ..Report::default()
     };
     report.claims = claims(&report);
+    report.claims.extend(evaluation.router.iter().flat_map(router_claims));
     lore_eval::report::write(folder, &report).map_err(Error::while_doing("writing the report"))?;
     let table = lore_eval::report::render_terminal(&report, false);
     let path = folder.join(TERMINAL_TABLE);
@@ -239,6 +241,28 @@ fn commands(recipe: &Recipe, folder: &Path) -> Vec<UseCommand> {
         });
     }
     commands
+}
+
+/// What the router should show, and what it did.
+fn router_claims(worth: &Worth) -> Vec<Claim> {
+    let percent = |x: f64| format!("{:.1} %", 100.0 * x);
+    let figures = [
+        ("Router: held-out passages whose own module scores best", "at least 95 %", worth.top1(), true, 0.95),
+        ("Router: held-out general English left to the base", "at least 90 %", worth.abstained(), true, 0.9),
+        (
+            "Router: bits per byte above those of the best choice for each passage",
+            "at most 2 %",
+            Some(worth.regret),
+            false,
+            0.02,
+        ),
+    ];
+    let claim = |(name, target, value, more, limit): (&str, &str, Option<f64>, bool, f64)| {
+        let value = value?;
+        let met = if more { value >= limit } else { value <= limit };
+        Some(Claim { name: name.into(), target: target.into(), value: percent(value), met })
+    };
+    figures.into_iter().filter_map(claim).collect()
 }
 
 /// What a run should show, and what this one did.

@@ -50,7 +50,7 @@ pub fn run(arguments: &ModuleArguments, session: &Session) -> Result<()> {
 }
 
 /// A base's files and its fingerprint, which takes reading all of them.
-fn open_base(path: &Path) -> Result<(ModelFiles, Fingerprint)> {
+pub fn open_base(path: &Path) -> Result<(ModelFiles, Fingerprint)> {
     let files = ModelFiles::open(path)?;
     let fingerprint = Fingerprint::of(&files.config, &*files.weights, &files.tokenizer)?;
     Ok((files, fingerprint))

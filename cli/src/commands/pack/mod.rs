@@ -1,7 +1,7 @@
 //! `lore pack`: modules that strangers exchange.
 
 mod build;
-mod folders;
+pub mod folders;
 mod inspect;
 mod install;
 mod keys;

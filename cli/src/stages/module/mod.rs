@@ -131,7 +131,7 @@ impl Stage for ModuleStage {
     }
 
     fn schema(&self) -> u32 {
-        2
+        3
     }
 
     fn resumable(&self) -> bool {

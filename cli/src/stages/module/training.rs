@@ -9,6 +9,7 @@ use lore_finetune::LoraTraining;
 use lore_model::fingerprint::Fingerprint;
 use lore_model::weights::safetensors_writer::StoredType;
 use lore_modules::{Adapter, peft};
+use lore_route::ENTRY_FILE;
 use lore_train::{
     Measurement, Run, StepMetrics, Stopping, TrainConfig, Trained, clear_checkpoints, train, train_until,
 };
@@ -20,6 +21,7 @@ use super::validation::Validation;
 use crate::error::{Error, Result};
 use crate::models::{LoadedModel, load_model, load_model_in};
 use crate::recipe::Rehearse;
+use crate::routing::{EntryMaker, corpus};
 use crate::stages::prepared::open_tokens;
 use crate::stages::{Outcome, sha256_of};
 
@@ -72,9 +74,11 @@ pub fn train_module(request: &ModuleRequest<'_>) -> Result<Outcome> {
         Some(sweep) => task.sweep(&sweep.lr)?,
     };
     peft::write(output, &adapter, StoredType::F32)?;
-    // A report is about one topic.
+    // A report is about one topic, and so is what a router knows.
+    let mut routed = false;
     if let [topic] = topics {
         copy_data_reports(topic, output)?;
+        routed = write_router_entry(request, &model, fingerprint, &adapter, topic)?;
     }
     clear_checkpoints(working)?;
     let seconds: f64 = curve.iter().map(|m| m.seconds).sum();
@@ -84,6 +88,7 @@ pub fn train_module(request: &ModuleRequest<'_>) -> Result<Outcome> {
         "parameters": adapter.parameter_count(),
         "curve": curve,
         "training_seconds": seconds,
+        "router": routed,
     });
     let mut summary = format!("{:.1} million parameters", adapter.parameter_count() as f64 / 1e6);
     if let Some(best) = best {
@@ -99,6 +104,29 @@ pub fn train_module(request: &ModuleRequest<'_>) -> Result<Outcome> {
         facts["topics"] = json!(subject.topics);
     }
     Ok(Outcome { summary, facts, ..Outcome::default() })
+}
+
+/// Writes what a router needs to know of the module beside it; whether there was text enough.
+fn write_router_entry(
+    request: &ModuleRequest<'_>,
+    model: &LoadedModel,
+    base: Fingerprint,
+    adapter: &Adapter,
+    topic: &Path,
+) -> Result<bool> {
+    let ModuleRequest { subject, general, output, session, .. } = request;
+    let [general, _] = corpus(general, model)?;
+    let [learn, validate] = corpus(topic, model)?;
+    let made = EntryMaker::new(model, base, &general).and_then(|maker| maker.entry(adapter, &learn, &validate));
+    match made {
+        Ok(entry) => entry.write(&output.join(ENTRY_FILE))?,
+        Err(error) => {
+            let why = crate::error::chain(&error);
+            session.progress.note(&format!("      no router entry for {}: {why}", subject.name));
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The module to be trained, and what it learns.

@@ -1,0 +1,111 @@
+//! `lore route build`: the router entry of a module, or one file for several.
+
+use std::path::{Path, PathBuf};
+
+use lore_modules::peft;
+use lore_route::build::Settings;
+use lore_route::{ENTRY_FILE, Entry, Router};
+
+use super::by_name;
+use crate::error::{Error, Result};
+use crate::location::Location;
+use crate::models::{LoadedModel, load_model};
+use crate::quantity;
+use crate::routing::{EntryMaker, passages_of_text};
+use crate::session::Session;
+
+/// Make the router entry of a module from text of its topic and general text
+///
+/// `lore run` writes one beside every module it trains; this is for modules that came without. Without --corpus the
+/// entries that modules already have are collected into the file --out.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  lore route build --base base --module modules/history --corpus history.txt --general prose.txt
+  lore route build --base base --module modules/history --module modules/law --out router.safetensors")]
+pub struct BuildArguments {
+    /// The base: a directory, a GGUF file or a source
+    #[arg(long, value_name = "DIR")]
+    base: Location,
+    /// A module, a directory or source; with --corpus one, else repeated
+    #[arg(long = "module", value_name = "DIR", required = true)]
+    modules: Vec<Location>,
+    /// Text of the module's topic, plain text in UTF-8; may be repeated
+    #[arg(long, value_name = "FILE", requires = "general")]
+    corpus: Vec<PathBuf>,
+    /// General text that has nothing to do with the topic; may be repeated
+    #[arg(long, value_name = "FILE", requires = "corpus")]
+    general: Vec<PathBuf>,
+    /// File to write [default: router.safetensors in the module's directory]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Builds; says what was written.
+///
+/// # Errors
+/// Too little text; modules of another base; files that cannot be read or written.
+pub fn build(arguments: &BuildArguments, session: &Session) -> Result<()> {
+    let paths = arguments.modules.iter().map(|module| module.resolve(session)).collect::<Result<Vec<_>>>()?;
+    if arguments.corpus.is_empty() {
+        return collect(arguments, &paths, session);
+    }
+    let [module] = paths.as_slice() else {
+        return Err(Error::Usage("--corpus is the text of one module's topic: give --module once".to_owned()));
+    };
+    let model = load_model(&arguments.base.resolve(session)?, &session.device.device()?)?;
+    let fingerprint = model.fingerprint()?;
+    let adapter = peft::read(module)?;
+    adapter
+        .check_base(&model.files.config, &fingerprint, false)
+        .map_err(Error::while_doing(format!("module {}", module.display())))?;
+    let (general, topic) = (passages(&arguments.general, &model)?, passages(&arguments.corpus, &model)?);
+    let (mut learn, mut validate) = (Vec::new(), Vec::new());
+    for (index, passage) in topic.into_iter().enumerate() {
+        if index % 5 == 4 { validate.push(passage) } else { learn.push(passage) }
+    }
+    let entry = EntryMaker::new(&model, fingerprint, &general)?.entry(&adapter, &learn, &validate)?;
+    let out = arguments.out.clone().unwrap_or_else(|| module.join(ENTRY_FILE));
+    entry.write(&out)?;
+    println!("{}: {}, threshold {:.2}", out.display(), size(&out)?, entry.threshold);
+    Ok(())
+}
+
+/// One file of the entries that modules have.
+fn collect(arguments: &BuildArguments, paths: &[PathBuf], session: &Session) -> Result<()> {
+    let Some(out) = &arguments.out else {
+        return Err(Error::Usage(
+            "give --corpus and --general to make a module's entry, or --out to collect entries in one file".to_owned(),
+        ));
+    };
+    let (_, fingerprint) = crate::commands::module::open_base(&arguments.base.resolve(session)?)?;
+    let mut router = Router::default();
+    for (name, folder) in by_name(paths)? {
+        let entry = Entry::read(&folder.join(ENTRY_FILE))?;
+        if entry.base != fingerprint {
+            return Err(lore_route::Error::OtherBase { module: name, made_with: entry.base, found: fingerprint }.into());
+        }
+        router.insert(name, entry)?;
+    }
+    router.write(out)?;
+    println!("{}: {} modules, {}", out.display(), router.entries().len(), size(out)?);
+    Ok(())
+}
+
+/// Passages of all files, as long as a router looks at.
+fn passages(files: &[PathBuf], model: &LoadedModel) -> Result<Vec<Vec<u32>>> {
+    let mut passages = Vec::new();
+    for path in files {
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let byte = error.utf8_error().valid_up_to();
+            Error::Failed(format!("{}: not UTF-8 text (byte {byte})", path.display()))
+        })?;
+        let tokens = Settings::of(&model.decoder).tokens;
+        passages.extend(passages_of_text(&text, &model.files.tokenizer, model.start, tokens)?);
+    }
+    Ok(passages)
+}
+
+fn size(path: &Path) -> Result<String> {
+    Ok(quantity::bytes(std::fs::metadata(path).map_err(Error::io(path))?.len()))
+}

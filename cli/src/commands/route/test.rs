@@ -1,0 +1,216 @@
+//! `lore route test`: how often a router is right on the held-out text of a run, and what its mistakes cost.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use lore_datasets::evaluation::EvalPassage;
+use lore_datasets::split::Split;
+use lore_eval::composition::{Row, Text, score_texts};
+use lore_modules::{LoadedModule, activate, peft};
+use lore_route::build::Settings;
+use lore_route::{Router, arrow};
+use serde_json::{Value, json};
+
+use super::print_json;
+use crate::error::{Error, Result};
+use crate::models::{LoadedModel, load_model};
+use crate::routing::{Routed, Worth, begun};
+use crate::session::Session;
+use crate::stages::Manifest;
+use crate::stages::prepared::passages_of;
+use crate::table;
+
+/// Measure the routing of a run's modules on its held-out text and on other text
+///
+/// top-1: the share of a topic's passages whose own module scores best. used: the share that gets it. left: the share of
+/// text on no topic that is left to the base. regret: how much more bits per byte are needed than with the best choice
+/// for each passage. The last two lines choose by the modules' matrices alone (arrow), which cannot abstain, and by what
+/// each module saves on the first 64 tokens (probe).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  lore route test --run runs/quickstart
+  lore route test --run runs/openstax --off-topic wikitext.txt --tokens 128 --json")]
+pub struct TestArguments {
+    /// Directory of a finished run
+    #[arg(long, value_name = "DIR")]
+    run: PathBuf,
+    /// Plain text on none of the topics; may be repeated
+    #[arg(long, value_name = "FILE")]
+    off_topic: Vec<PathBuf>,
+    /// Tokens of a passage that are looked at [default: 256, or as the entries say]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    tokens: Option<u32>,
+    /// Passages of each text at most
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    passages: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tests; the figures go to stdout.
+///
+/// # Errors
+/// A run that is not finished or whose modules have no entries; files that cannot be read.
+pub fn test(arguments: &TestArguments, session: &Session) -> Result<()> {
+    let model = load_model(&arguments.run.join("base"), &session.device.device()?)?;
+    let fingerprint = model.fingerprint()?;
+    let stages = stages(&arguments.run)?;
+    let folders: BTreeMap<String, PathBuf> = stages
+        .keys()
+        .filter_map(|stage| stage.strip_prefix("topic:"))
+        .map(|topic| (topic.to_owned(), arguments.run.join("modules").join(topic)))
+        .collect();
+    let router = Router::of_folders(&folders, &fingerprint)?;
+    let missing: Vec<&str> =
+        folders.keys().filter(|name| !router.entries().contains_key(*name)).map(String::as_str).collect();
+    if folders.is_empty() || !missing.is_empty() {
+        return Err(Error::Failed(format!(
+            "{}: no router entry for this base beside {}; finish the run, or make it with `lore route build`",
+            arguments.run.display(),
+            if folders.is_empty() { "any module".to_owned() } else { missing.join(", ") },
+        )));
+    }
+    let mut texts = Vec::new();
+    for name in router.entries().keys() {
+        texts.push(Text {
+            name: name.clone(),
+            passages: held_out(&stages[&format!("topic:{name}")], arguments, &model)?,
+        });
+    }
+    let topics = texts.len();
+    if let Some(general) = stages.get("general") {
+        texts.push(Text { name: "general".to_owned(), passages: held_out(general, arguments, &model)? });
+    }
+    for path in &arguments.off_topic {
+        let name = path.display().to_string();
+        texts.push(Text { name, passages: off_topic(path, arguments, &model)? });
+    }
+
+    let run = |decoder: &_, label: &str| -> Result<Row> {
+        score_texts(decoder, &texts, model.start, label, &*session.progress)
+            .map_err(Error::while_doing("scoring held-out texts"))
+    };
+    let mut candidates = vec![run(&model.decoder, "score: base")?];
+    for name in router.entries().keys() {
+        let adapter = peft::read(&folders[name])?;
+        adapter.check_base(&model.files.config, &fingerprint, false)?;
+        let module = LoadedModule::new(&adapter, &model.decoder.embedding.device());
+        candidates.push(run(&activate(&model.decoder, &[(&module, 1.0)]), &format!("score: {name}"))?);
+    }
+
+    let reader = router.reader(&model.decoder)?.expect("a router with entries has a reader");
+    let limit = arguments.tokens.map_or(usize::MAX, |tokens| tokens as usize);
+    let prototypes: Vec<&arrow::Prototypes> = router.entries().values().map(|entry| &entry.arrow).collect();
+    let mut methods: [(&str, Vec<Vec<Routed>>); 3] = ["router", "arrow", "probe"].map(|name| (name, Vec::new()));
+    for (t, text) in texts.iter().enumerate() {
+        let mut seen = begun(&text.passages, model.start);
+        seen.iter_mut().for_each(|passage| passage.truncate(limit.saturating_add(1)));
+        let views = reader.read(&seen);
+        let along = arrow::scores(&model.decoder, &seen, &prototypes);
+        let mut found: [Vec<Routed>; 3] = Default::default();
+        for (p, passage) in text.passages.iter().enumerate() {
+            let nats: Vec<f64> = candidates.iter().map(|row| -row.scores[t][p].total()).collect();
+            let probed: Vec<f64> = candidates
+                .iter()
+                .map(|row| row.scores[t][p].log_likelihoods.iter().take(64.min(limit)).map(|&x| f64::from(x)).sum())
+                .collect();
+            let choice = router.choose_for(&views[p], 1);
+            let place = |name: &String| router.entries().keys().position(|one| one == name);
+            let by_probe = first_of_largest(&probed[1..]);
+            let chosen = [
+                (
+                    choice.scored.first().and_then(|one| place(&one.module)),
+                    choice.picks.first().and_then(|(name, _)| place(name)),
+                ),
+                (Some(first_of_largest(&along[p])), Some(first_of_largest(&along[p]))),
+                (Some(by_probe), (probed[by_probe + 1] > probed[0]).then_some(by_probe)),
+            ];
+            for (found, (best, chosen)) in found.iter_mut().zip(chosen) {
+                let own = (t < topics).then_some(t);
+                found.push(Routed { own, best, chosen, nats: nats.clone(), bytes: passage.bytes as f64 });
+            }
+        }
+        methods.iter_mut().zip(found).for_each(|((_, all), found)| all.push(found));
+    }
+
+    let worth = |texts: &[Vec<Routed>]| Worth::of(&texts.iter().flatten().cloned().collect::<Vec<_>>());
+    let mut rows: Vec<(String, Worth)> =
+        texts.iter().zip(&methods[0].1).map(|(text, routed)| (text.name.clone(), Worth::of(routed))).collect();
+    rows.extend(methods.iter().map(|(name, routed)| (format!("all, {name}"), worth(routed))));
+    if arguments.json {
+        let rows: Vec<Value> = rows.iter().map(|(name, worth)| json!({ "text": name, "figures": worth })).collect();
+        return print_json(&rows);
+    }
+    let percent = |share: Option<f64>| share.map_or("-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
+    let lines: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|(name, worth)| {
+            let passages = (worth.passages + worth.general).to_string();
+            let shares = [worth.top1(), worth.used(), worth.abstained(), Some(worth.regret)].map(percent);
+            [name, passages].into_iter().chain(shares).collect()
+        })
+        .collect();
+    print!("{}", table::lines(&["text", "passages", "top-1", "used", "left", "regret"], &lines, 1));
+    Ok(())
+}
+
+fn first_of_largest(values: &[f64]) -> usize {
+    let mut best = 0;
+    for (place, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = place;
+        }
+    }
+    best
+}
+
+/// Folders of the finished stages of a run.
+fn stages(run: &std::path::Path) -> Result<BTreeMap<String, PathBuf>> {
+    let all = run.join("stages");
+    let mut stages = BTreeMap::new();
+    for entry in std::fs::read_dir(&all).map_err(Error::io(&all))? {
+        let folder = entry.map_err(Error::io(&all))?.path();
+        if let Some(manifest) = Manifest::of_intact(&folder) {
+            stages.insert(manifest.stage, folder);
+        }
+    }
+    Ok(stages)
+}
+
+/// Held-out passages of a prepared corpus: of each document the first two.
+fn held_out(folder: &std::path::Path, arguments: &TestArguments, model: &LoadedModel) -> Result<Vec<EvalPassage>> {
+    let Settings { tokens, .. } = Settings::of(&model.decoder);
+    let limit = u64::from(arguments.passages) * tokens as u64;
+    let mut passages = passages_of(folder, Split::Test, &model.files.tokenizer, limit, tokens, Some(2))?;
+    passages.truncate(arguments.passages as usize);
+    Ok(passages)
+}
+
+/// Passages from all over a file.
+fn off_topic(path: &std::path::Path, arguments: &TestArguments, model: &LoadedModel) -> Result<Vec<EvalPassage>> {
+    let Settings { tokens, .. } = Settings::of(&model.decoder);
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    // About as many bytes as a passage has, cut at ends of lines.
+    let mut pieces = vec![String::new()];
+    for line in text.lines() {
+        let last = pieces.last_mut().expect("never empty");
+        last.push_str(line);
+        last.push('\n');
+        if last.len() >= 5 * tokens {
+            pieces.push(String::new());
+        }
+    }
+    pieces.retain(|piece| piece.len() >= 2 * tokens || piece.len() == text.len());
+    let wanted = (arguments.passages as usize).min(pieces.len());
+    let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
+    let passage = |number: usize| -> Result<EvalPassage> {
+        let piece = &pieces[number * pieces.len() / wanted];
+        let encoding = model.files.tokenizer.encode(piece.as_str(), false).map_err(refused)?;
+        let count = encoding.get_ids().len().min(tokens);
+        let end = encoding.get_offsets()[..count].last().map_or(0, |(_, end)| *end);
+        let ids = encoding.get_ids()[..count].to_vec();
+        Ok(EvalPassage { document: format!("{number}"), tokens: ids, bytes: end as u64 })
+    };
+    (0..wanted).map(passage).collect()
+}

@@ -1,0 +1,185 @@
+//! Text for router entries, and what a router is worth on held-out text.
+
+use std::path::Path;
+
+use lore_datasets::evaluation::EvalPassage;
+use lore_datasets::split::Split;
+use lore_eval::statistics::{Measured, bits_per_byte};
+use lore_model::fingerprint::Fingerprint;
+use lore_modules::Adapter;
+use lore_route::build::{General, Settings, TopicText, entry};
+use lore_route::{Entry, Reader, arrow};
+use serde::{Deserialize, Serialize};
+use tokenizers::Tokenizer;
+
+use crate::error::{Error, Result};
+use crate::models::LoadedModel;
+use crate::stages::prepared::passages_of;
+
+/// Tokens of a topic, and of general English, that are counted at most.
+const COUNTED: u64 = 1_000_000;
+/// Passages that a threshold is found with, of which no more are needed.
+const VALIDATED: usize = 24;
+/// With fewer validation passages, some of the training text is kept to find the threshold with.
+const ENOUGH: usize = 8;
+
+/// Passages with the token that begins a text before each.
+pub fn begun(passages: &[EvalPassage], start: u32) -> Vec<Vec<u32>> {
+    passages.iter().map(|passage| [&[start], passage.tokens.as_slice()].concat()).collect()
+}
+
+/// Makes entries for modules of one base.
+pub struct EntryMaker {
+    reader: Reader,
+    general: General,
+    base: Fingerprint,
+}
+
+impl EntryMaker {
+    /// Reads general English, given as passages.
+    ///
+    /// # Errors
+    /// Too few of them.
+    pub fn new(model: &LoadedModel, base: Fingerprint, general: &[Vec<u32>]) -> Result<Self> {
+        let settings = Settings::of(&model.decoder);
+        let reader = Reader::new(&model.decoder, settings.layer, settings.tokens);
+        let general = General::read(&reader, general)?;
+        Ok(Self { reader, general, base })
+    }
+
+    /// The entry of a module for text of its topic. Some of the text to learn from is kept for the threshold, where there
+    /// is too little validation text.
+    ///
+    /// # Errors
+    /// Too little text; a module whose singular values cannot be found.
+    pub fn entry(&self, module: &Adapter, learn: &[Vec<u32>], validate: &[Vec<u32>]) -> Result<Entry> {
+        let (mut learn, mut validate) = (learn.to_vec(), validate.to_vec());
+        if validate.len() < ENOUGH {
+            let kept: Vec<usize> = (0..learn.len()).filter(|index| index % 4 == 3).take(VALIDATED).collect();
+            validate.extend(kept.iter().map(|&index| learn[index].clone()));
+            kept.iter().rev().for_each(|&index| drop(learn.remove(index)));
+        }
+        validate.truncate(VALIDATED);
+        let text = TopicText { learn: &learn, validate: &validate };
+        Ok(entry(&self.reader, self.base, &self.general, &text, arrow::prototypes(module)?)?)
+    }
+}
+
+/// Training and validation passages of a prepared corpus, as long as a router of `model` looks at.
+///
+/// # Errors
+/// Documents that cannot be read.
+pub fn corpus(folder: &Path, model: &LoadedModel) -> Result<[Vec<Vec<u32>>; 2]> {
+    let Settings { tokens, .. } = Settings::of(&model.decoder);
+    let read = |split| -> Result<Vec<Vec<u32>>> {
+        let passages = passages_of(folder, split, &model.files.tokenizer, COUNTED, tokens, None)?;
+        Ok(begun(&passages, model.start))
+    };
+    Ok([read(Split::Train)?, read(Split::Validation)?])
+}
+
+/// Passages of plain text, as long as a router of `model` looks at.
+///
+/// # Errors
+/// Text that the tokenizer refuses.
+pub fn passages_of_text(text: &str, tokenizer: &Tokenizer, start: u32, tokens: usize) -> Result<Vec<Vec<u32>>> {
+    let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
+    let ids = tokenizer.encode(text, false).map_err(refused)?;
+    Ok(ids.get_ids().chunks(tokens).map(|chunk| [&[start], chunk].concat()).collect())
+}
+
+/// What a router is worth on held-out passages of the topics and of general English.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Worth {
+    /// Passages of topics.
+    pub passages: usize,
+    /// Those for which their own module scores best, whether it reaches its threshold or not.
+    pub best: usize,
+    /// Those that get their own module.
+    pub used: usize,
+    /// Passages of general English.
+    pub general: usize,
+    /// Those left to the base.
+    pub left: usize,
+    /// How many more bits per byte all passages need than with the best choice for each, in parts of 1.
+    pub regret: f64,
+}
+
+/// What was chosen for a passage, and what each choice costs: the base first, then the modules.
+#[derive(Clone, Debug)]
+pub struct Routed {
+    /// The module of its own topic, from 0; nothing for general English.
+    pub own: Option<usize>,
+    /// The module that scores best.
+    pub best: Option<usize>,
+    /// The module that was chosen; nothing is the base.
+    pub chosen: Option<usize>,
+    /// Nats under the base and each module.
+    pub nats: Vec<f64>,
+    /// Bytes of the passage.
+    pub bytes: f64,
+}
+
+impl Worth {
+    /// Adds passages up.
+    pub fn of(routed: &[Routed]) -> Self {
+        let mut worth = Self::default();
+        for passage in routed {
+            match passage.own {
+                Some(own) => {
+                    worth.passages += 1;
+                    worth.best += usize::from(passage.best == Some(own));
+                    worth.used += usize::from(passage.chosen == Some(own));
+                }
+                None => {
+                    worth.general += 1;
+                    worth.left += usize::from(passage.chosen.is_none());
+                }
+            }
+        }
+        let bits = |nats: &dyn Fn(&Routed) -> f64| {
+            let measured: Vec<Measured> =
+                routed.iter().map(|one| Measured { nats: nats(one), bytes: one.bytes }).collect();
+            bits_per_byte(&measured).value
+        };
+        let chosen = bits(&|one| one.nats[one.chosen.map_or(0, |module| module + 1)]);
+        let oracle = bits(&|one| one.nats.iter().copied().fold(f64::INFINITY, f64::min));
+        worth.regret = chosen / oracle - 1.0;
+        worth
+    }
+
+    /// Share of topics' passages whose own module scores best.
+    pub fn top1(&self) -> Option<f64> {
+        (self.passages > 0).then(|| self.best as f64 / self.passages as f64)
+    }
+
+    /// Share of topics' passages that get their own module.
+    pub fn used(&self) -> Option<f64> {
+        (self.passages > 0).then(|| self.used as f64 / self.passages as f64)
+    }
+
+    /// Share of general passages that are left to the base.
+    pub fn abstained(&self) -> Option<f64> {
+        (self.general > 0).then(|| self.left as f64 / self.general as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hand_worked_case() {
+        let one = |own, best, chosen, nats: [f64; 3]| Routed { own, best, chosen, nats: nats.to_vec(), bytes: 10.0 };
+        let worth = Worth::of(&[
+            one(Some(0), Some(0), Some(0), [4.0, 2.0, 5.0]),
+            one(Some(1), Some(1), None, [3.0, 6.0, 2.0]),
+            one(Some(1), Some(0), Some(0), [4.0, 5.0, 3.0]),
+            one(None, Some(1), None, [1.0, 2.0, 2.0]),
+        ]);
+        let shares = [worth.top1(), worth.used(), worth.abstained()];
+        assert_eq!(shares, [Some(2.0 / 3.0), Some(1.0 / 3.0), Some(1.0)]);
+        // 2 + 3 + 5 + 1 against 2 + 2 + 3 + 1.
+        assert!((worth.regret - (11.0 / 8.0 - 1.0)).abs() < 1e-12, "{}", worth.regret);
+    }
+}

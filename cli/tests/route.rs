@@ -1,0 +1,89 @@
+//! `lore run` writes router entries; `lore route` asks, tests and makes them.
+
+#![allow(clippy::unwrap_used)]
+
+mod workbench;
+
+use std::fs;
+
+use serde_json::Value;
+use workbench::{Workbench, tiny_recipe::tiny_run};
+
+fn json(bench: &Workbench, arguments: &[&str]) -> Value {
+    serde_json::from_str(&bench.succeeds(arguments).stdout).unwrap()
+}
+
+#[test]
+fn a_run_routes_and_its_modules_can_be_asked() {
+    let bench = tiny_run();
+    bench.succeeds(&["run", "recipe.toml"]);
+    let entry = "runs/tiny/modules/rivers/router.safetensors";
+    let report: Value = serde_json::from_slice(&bench.read("runs/tiny/report.json")).unwrap();
+    let rows = report["matrix"]["rows"].as_array().unwrap();
+    let routed = rows.iter().find(|row| row["name"] == "routed").unwrap();
+    assert!(routed["cells"]["rivers"]["bits_per_byte"].as_f64().unwrap() > 0.0);
+    let claims = report["claims"].as_array().unwrap();
+    assert_eq!(claims.iter().filter(|claim| claim["name"].as_str().unwrap().starts_with("Router:")).count(), 3);
+
+    let modules = ["--module", "runs/tiny/modules/rivers", "--module", "runs/tiny/modules/hills"];
+    let ask = |prompt: &'static str, more: &[&'static str]| {
+        let start = ["route", "ask", "--base", "runs/tiny/base", "--prompt", prompt, "--json"];
+        json(&bench, &[&start, &modules[..], more].concat())
+    };
+    let river = "The river of valley 7, seen for the 5th time, runs to the sea past the mill.";
+    let answer = ask(river, &["--top", "2", "--compare"]);
+    assert_eq!(answer["scores"][0]["module"], "rivers");
+    assert!(answer["scores"][0]["score"].as_f64() > answer["scores"][1]["score"].as_f64());
+    assert!(answer["scores"][1]["arrow"].is_f64() && answer["scores"][1]["saved_nats_per_token"].is_f64());
+    let hill = ask("The hill of valley 7, seen for the 5th time, stands above the town and the fields.", &[]);
+    assert_eq!(hill["scores"][0]["module"], "hills");
+    // The same from one file.
+    let collect = ["route", "build", "--base", "runs/tiny/base", "--out", "all.safetensors"];
+    bench.succeeds(&[&collect, &modules[..]].concat());
+    let from_file = ["route", "ask", "--base", "runs/tiny/base", "--router", "all.safetensors", "--json"];
+    let again = json(&bench, &[&from_file, &["--prompt", river][..]].concat());
+    assert_eq!(again["scores"][0]["score"], answer["scores"][0]["score"]);
+
+    let figures = json(&bench, &["route", "test", "--run", "runs/tiny", "--off-topic", "recipe.toml", "--json"]);
+    let names: Vec<&str> = figures.as_array().unwrap().iter().map(|row| row["text"].as_str().unwrap()).collect();
+    assert_eq!(names, ["hills", "rivers", "general", "recipe.toml", "all, router", "all, arrow", "all, probe"]);
+    let figure = |row: usize, name: &str| figures[row]["figures"][name].as_f64().unwrap();
+    assert!(figure(1, "passages") > 0.0 && figure(1, "best") == figure(1, "passages"), "{figures}");
+    assert!((4..7).all(|row| figure(row, "regret") >= 0.0), "{figures}");
+
+    // An entry of one's own, made of other text; the module's own files stay as they are.
+    let weights = bench.read("runs/tiny/modules/rivers/adapter_model.safetensors");
+    let before = bench.read("runs/tiny/modules/hills/router.safetensors");
+    let many = |line: &str| (0..200).map(|n| format!("{n} {line}\n")).collect::<String>();
+    bench.write("topic.txt", many("boats go down the river with the rain"));
+    bench.write("general.txt", many("it is a thing that one may say of all"));
+    let build = ["route", "build", "--base", "runs/tiny/base", "--module", "runs/tiny/modules/rivers"];
+    let texts = ["--corpus", "topic.txt", "--general", "general.txt"];
+    let elsewhere = [&build, &texts[..], &["--out", "made.safetensors"][..]].concat();
+    let said = bench.succeeds(&elsewhere).stdout;
+    assert!(said.contains("made.safetensors") && said.contains("threshold"), "{said}");
+    let made = bench.read("made.safetensors");
+    bench.succeeds(&elsewhere);
+    assert_eq!(made, bench.read("made.safetensors"), "the same text makes the same bytes");
+    assert_ne!(made, bench.read(entry));
+    assert_eq!(weights, bench.read("runs/tiny/modules/rivers/adapter_model.safetensors"));
+    assert_eq!(before, bench.read("runs/tiny/modules/hills/router.safetensors"));
+
+    bench.fails(2, &build, &["--corpus and --general", "--out"]);
+    bench.write("short.txt", "too short");
+    let short = [&build, &["--corpus", "short.txt", "--general", "general.txt"][..]].concat();
+    bench.fails(1, &short, &["at least"]);
+    let ask = ["route", "ask", "--base", "runs/tiny/base", "--prompt", "a"];
+    fs::write(bench.path(entry), b"nonsense").unwrap();
+    bench.fails(1, &[&ask, &modules[..]].concat(), &["router.safetensors", "not a usable router file"]);
+    fs::remove_file(bench.path(entry)).unwrap();
+    bench.fails(1, &[&ask, &modules[..2]].concat(), &["no module has a router entry"]);
+    bench.fails(1, &["route", "test", "--run", "runs/tiny"], &["no router entry", "rivers"]);
+    bench.fails(2, &[&ask, &modules[..2], &modules[..2]].concat(), &["two modules are called `rivers`"]);
+    bench.model("tiny-qwen3", "other");
+    bench.fails(
+        1,
+        &["route", "ask", "--base", "other", "--router", "all.safetensors", "--prompt", "a"],
+        &["was made with the base"],
+    );
+}
