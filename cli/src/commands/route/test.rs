@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use lore_datasets::evaluation::EvalPassage;
 use lore_datasets::split::Split;
 use lore_eval::composition::{Row, Text, score_texts};
+use lore_model::Decoder;
 use lore_modules::{LoadedModule, activate, peft};
 use lore_route::build::Settings;
 use lore_route::{Router, arrow};
@@ -87,7 +88,7 @@ pub fn test(arguments: &TestArguments, session: &Session) -> Result<()> {
         texts.push(Text { name, passages: off_topic(path, arguments, &model)? });
     }
 
-    let run = |decoder: &_, label: &str| -> Result<Row> {
+    let run = |decoder: &Decoder, label: &str| -> Result<Row> {
         score_texts(decoder, &texts, model.start, label, &*session.progress)
             .map_err(Error::while_doing("scoring held-out texts"))
     };
