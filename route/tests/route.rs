@@ -325,7 +325,7 @@ proptest! {
 
 fn update(a: Vec<f32>, b: Vec<f32>, rank: usize) -> LowRank {
     let (in_features, out_features) = (a.len() / rank, b.len() / rank);
-    LowRank { a, b, rank, in_features, out_features, scale: 1.0 }
+    LowRank { a, b, rank, in_features, out_features, scale: 1.0, magnitude: None }
 }
 
 fn adapter(updates: Vec<(&str, LowRank)>) -> Adapter {

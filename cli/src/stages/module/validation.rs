@@ -29,7 +29,8 @@ impl<'a> Validation<'a> {
         let text = |(name, folder): (&String, &std::path::PathBuf)| {
             let tokenizer = &model.files.tokenizer;
             let length = module.train.sequence_length;
-            let passages = passages_of(folder, Split::Validation, tokenizer, module.validation_tokens, length, Some(2))?;
+            let passages =
+                passages_of(folder, Split::Validation, tokenizer, module.validation_tokens, length, Some(2))?;
             if passages.is_empty() {
                 return Err(Error::Failed(format!(
                     "`{name}` has no validation text of {length} tokens or less within `validation_tokens`, by which \
