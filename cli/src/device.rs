@@ -15,8 +15,9 @@ pub enum DeviceChoice {
     Cpu,
     /// An NVIDIA GPU, by its number.
     Cuda(usize),
-    /// A GPU through Vulkan, Metal or DirectX, by its number.
-    Wgpu(usize),
+    /// A GPU through Vulkan, Metal or DirectX: the best there is, or by its number among those that are no part of the
+    /// processor.
+    Wgpu(Option<usize>),
 }
 
 /// The devices this program was built with, by the name `--device` takes.
@@ -40,13 +41,34 @@ impl DeviceChoice {
         match self {
             Self::Cpu => Ok(Device::flex()),
             #[cfg(feature = "cuda")]
-            Self::Cuda(number) => Ok(Device::cuda(number)),
+            Self::Cuda(number) => {
+                let found = Device::enumerate(burn::tensor::DeviceType::Cuda).len();
+                if number < found {
+                    return Ok(Device::cuda(number));
+                }
+                Err(Error::Usage(format!(
+                    "--device {self}: this machine has {found} such devices; they count from 0 and need NVIDIA's driver (see \
+                     nvidia-smi)"
+                )))
+            }
             #[cfg(feature = "wgpu")]
-            Self::Wgpu(number) => Ok(Device::wgpu(burn::tensor::DeviceKind::DiscreteGpu(number))),
+            Self::Wgpu(number) => wgpu(number).map_err(|problem| {
+                Error::Usage(format!("--device {self}: {problem}; `vulkaninfo --summary` lists what this machine has"))
+            }),
             #[allow(unreachable_patterns)]
             _ => Err(Error::Usage(format!("--device {self}: this program was built without it"))),
         }
     }
+}
+
+/// The GPU, brought up once: a process chooses one.
+#[cfg(feature = "wgpu")]
+fn wgpu(number: Option<usize>) -> Result<Device, String> {
+    use burn::tensor::DeviceKind;
+    static DEVICE: std::sync::OnceLock<Result<Device, String>> = std::sync::OnceLock::new();
+    let kind = number.map_or(DeviceKind::DefaultDevice, DeviceKind::DiscreteGpu);
+    let begin = || Device::wgpu_options().device_kind(kind).init().map_err(|error| error.to_string());
+    DEVICE.get_or_init(begin).clone()
 }
 
 impl FromStr for DeviceChoice {
@@ -64,7 +86,7 @@ impl FromStr for DeviceChoice {
             ("cpu", None) => Self::Cpu,
             ("cpu", Some(_)) => return Err("`cpu` has no number".into()),
             ("cuda", number) => Self::Cuda(number.unwrap_or(0)),
-            ("wgpu", number) => Self::Wgpu(number.unwrap_or(0)),
+            ("wgpu", number) => Self::Wgpu(number),
             _ => return Err("expected cpu, cuda, cuda:N, wgpu or wgpu:N".into()),
         };
         if compiled_in().contains(&name) {
@@ -80,7 +102,8 @@ impl fmt::Display for DeviceChoice {
         match self {
             Self::Cpu => out.write_str("cpu"),
             Self::Cuda(number) => write!(out, "cuda:{number}"),
-            Self::Wgpu(number) => write!(out, "wgpu:{number}"),
+            Self::Wgpu(None) => out.write_str("wgpu"),
+            Self::Wgpu(Some(number)) => write!(out, "wgpu:{number}"),
         }
     }
 }

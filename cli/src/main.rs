@@ -16,6 +16,8 @@ mod routing;
 mod session;
 mod stages;
 mod table;
+mod together;
+mod work;
 
 use std::io::Write;
 use std::panic::PanicHookInfo;
@@ -57,6 +59,7 @@ enum Command {
     Bench(commands::bench::BenchArguments),
     Pack(commands::pack::PackArguments),
     Route(commands::route::RouteArguments),
+    Work(commands::work::WorkArguments),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +76,25 @@ fn main() -> ExitCode {
     }
 }
 
+/// What helps when a device's memory is full.
+const MEMORY_ADVICE: &str = "In the recipe's `train` tables raise `accumulate` (parts of a batch, same result), set \
+     `recompute = true`, or shorten `sequence_length`; `lore run RECIPE --plan` says what each stage takes";
+
+/// Whether a GPU's backend gave up for want of memory; it has no other way to say so.
+fn is_out_of_memory(what: &str) -> bool {
+    let what = what.to_lowercase();
+    [
+        "out of memory",
+        "out of device memory",
+        "out_of_memory",
+        "outofmemory",
+        "not enough memory",
+        "can't allocate buffer",
+    ]
+    .iter()
+    .any(|sign| what.contains(sign))
+}
+
 fn report_defect(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
     let what = payload.downcast_ref::<&str>().copied();
@@ -80,6 +102,11 @@ fn report_defect(panic: &PanicHookInfo<'_>) {
     // Whoever reads our output has enough, as `head` does.
     if what.starts_with("failed printing to std") {
         std::process::exit(1);
+    }
+    if is_out_of_memory(what) {
+        let what = what.lines().next().unwrap_or_default();
+        let _ = writeln!(std::io::stderr(), "error: the device has not enough memory ({what}). {MEMORY_ADVICE}");
+        return;
     }
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let what = what.replace('\n', " ");
@@ -98,6 +125,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Finetune(arguments) => commands::finetune::finetune(arguments, &session),
         Command::Pack(arguments) => commands::pack::pack(arguments, &session),
         Command::Route(arguments) => commands::route::route(arguments, &session),
+        Command::Work(arguments) => commands::work::work(arguments, &session),
         Command::Bench(arguments) => commands::bench::bench(arguments, &session),
         Command::Generate(arguments) => commands::generate::run(arguments, &session),
         Command::Score(arguments) => commands::score::score(arguments, &session),
@@ -108,5 +136,23 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Trim(arguments) => commands::trim::run(arguments, &session),
         Command::Data(arguments) => commands::data::data(arguments, &session),
         Command::Doctor(arguments) => commands::doctor::doctor(arguments, &session),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_out_of_memory;
+
+    #[test]
+    fn a_full_device_is_recognised() {
+        for what in [
+            "called `Result::unwrap()` on an `Err` value: DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+            "wgpu error: Out of Memory",
+            "can't allocate buffer of size: 4294967296",
+            "out of device memory allocating 4096 bytes",
+        ] {
+            assert!(is_out_of_memory(what), "{what}");
+        }
+        assert!(!is_out_of_memory("index out of bounds: the len is 3 but the index is 3"));
     }
 }

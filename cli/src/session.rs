@@ -1,9 +1,11 @@
 //! What every command needs: device, sources, progress.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use lore_datasets::fetch::{Fetcher, default_cache_dir};
 use lore_datasets::progress::Progress;
+use lore_train::Conditions;
 
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
@@ -30,6 +32,7 @@ pub struct GlobalOptions {
 }
 
 /// One invocation of the program.
+#[derive(Clone)]
 pub struct Session {
     /// Device to compute on.
     pub device: DeviceChoice,
@@ -40,7 +43,9 @@ pub struct Session {
     /// Where sources come from.
     pub fetcher: Fetcher,
     /// Where long work reports.
-    pub progress: Box<dyn Progress>,
+    pub progress: Arc<dyn Progress>,
+    /// With whom it trains, and how far.
+    pub training: Conditions,
 }
 
 impl Session {
@@ -66,7 +71,8 @@ impl Session {
             threads: rayon::current_num_threads(),
             offline: options.offline,
             fetcher,
-            progress: Box::new(Console::new(options.quiet)),
+            progress: Arc::new(Console::new(options.quiet)),
+            training: Conditions::default(),
         })
     }
 }

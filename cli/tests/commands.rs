@@ -107,6 +107,14 @@ fn help_of_packs() {
 }
 
 #[test]
+fn help_of_work() {
+    snapshot("help_work", &["work", "--help"], &[]);
+    for command in ["stage", "task", "run", "verify", "apply"] {
+        snapshot(&format!("help_work_{command}"), &["work", command, "--help"], &[]);
+    }
+}
+
+#[test]
 fn usage_errors() {
     snapshot("usage_unknown_command", &["distill"], &[]);
     snapshot("usage_unknown_device", &["doctor", "--device", "tpu"], &[]);

@@ -48,6 +48,12 @@ pub enum Error {
     /// Held-out text cannot be measured.
     #[error("measuring on held-out text")]
     HeldOut(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The run was asked to go no further; its checkpoints are kept.
+    #[error("stopped after step {step}, as was asked")]
+    Stopped {
+        /// Steps made.
+        step: u64,
+    },
     /// The model cannot be run on the batch.
     #[error(transparent)]
     Model(#[from] lore_model::Error),

@@ -2,7 +2,8 @@
 //!
 //! An [`Objective`] turns a batch into a loss, [`Parameters`] are what is trained, and [`train`] does the
 //! rest: accumulation, global-norm clipping, AdamW, warm-up and cosine decay, a metrics line per step and
-//! complete checkpoints from which a killed run goes on to the same bytes.
+//! complete checkpoints from which a killed run goes on to the same bytes. With [`Peers`] several processes share the
+//! work of each step.
 
 pub mod adamw;
 mod checkpoint;
@@ -10,7 +11,10 @@ pub mod config;
 mod error;
 mod held_out;
 mod metrics;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 pub mod parameters;
+pub mod peers;
 pub mod schedule;
 mod step_loop;
 
@@ -19,4 +23,7 @@ pub use error::Error;
 pub use held_out::{HeldOut, Measurement, Stopping};
 pub use metrics::StepMetrics;
 pub use parameters::{Parameters, Tracked};
-pub use step_loop::{Figures, Micro, Objective, Run, Trained, clear_checkpoints, gradients, train, train_until};
+pub use peers::{Conditions, Peers};
+pub use step_loop::{
+    Figures, Micro, Objective, Run, Trained, clear_checkpoints, gradients, train, train_under, train_until,
+};

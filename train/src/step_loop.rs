@@ -4,6 +4,7 @@ use crate::adamw::{AdamW, global_norm};
 use crate::checkpoint::{self, Position};
 use crate::held_out::Best;
 use crate::metrics::MetricsFile;
+use crate::peers::{Conditions, add_up, follow_first};
 use crate::schedule::learning_rate;
 use crate::{Error, Measurement, Parameters, StepMetrics, Stopping, Tracked, TrainConfig};
 use burn::tensor::Tensor;
@@ -99,6 +100,23 @@ pub fn train(
 /// Those of [`train`], and of measuring.
 pub fn train_until(
     run: &Run<'_>,
+    parameters: Parameters,
+    mixture: &Mixture,
+    objective: &dyn Objective,
+    stopping: Option<Stopping<'_>>,
+    progress: &dyn Progress,
+) -> Result<Trained, Error> {
+    train_under(&Conditions::default(), run, parameters, mixture, objective, stopping, progress)
+}
+
+/// As [`train_until`], together with other processes or no further than some step. Each process computes a part of every
+/// batch and has a folder of its own; only the first one's holds checkpoints, and the others go on from where it goes on.
+///
+/// # Errors
+/// As [`train_until`]; [`Error::Stopped`].
+pub fn train_under(
+    conditions: &Conditions,
+    run: &Run<'_>,
     mut parameters: Parameters,
     mixture: &Mixture,
     objective: &dyn Objective,
@@ -106,11 +124,17 @@ pub fn train_until(
     progress: &dyn Progress,
 ) -> Result<Trained, Error> {
     let config = run.config;
+    let peers = &*conditions.peers;
+    let first = peers.rank() == 0;
     std::fs::create_dir_all(run.directory).map_err(Error::io("create", run.directory))?;
     let mut optimiser = AdamW::new(&parameters);
     let mut best = None;
-    let resumed = checkpoint::load(run.directory, run.identity, &mut parameters, &mut optimiser, &mut best)?;
+    let resumed = match first {
+        true => checkpoint::load(run.directory, run.identity, &mut parameters, &mut optimiser, &mut best)?,
+        false => None,
+    };
     let mut position = resumed.unwrap_or(Position { step: 0, tokens: 0 });
+    follow_first(peers, &mut position, &mut parameters, &mut optimiser, &mut best);
     if position.step > 0 {
         progress.note(&format!("{}: going on after step {}", run.label, position.step));
     }
@@ -122,9 +146,14 @@ pub fn train_until(
     while position.step < config.steps && !is_over(&best) {
         let start = Instant::now();
         let step = position.step;
+        if conditions.stop_after.is_some_and(|last| step >= last) {
+            return Err(Error::Stopped { step });
+        }
         let batch = mixture.batch(step);
-        let work = || gradients(&parameters, step, &batch, config.accumulate, objective);
+        let share = Share { rank: peers.rank(), size: peers.size() };
+        let work = || gradients_of(share, &parameters, step, &batch, config.accumulate, objective);
         let (gradients, figures) = config.precision.during(work).ok_or(Error::EmptyBatch { step })?;
+        let (gradients, figures) = add_up(peers, &parameters, gradients, figures);
         let norm = global_norm(gradients.values());
         if !(figures.loss.is_finite() && norm.is_finite()) {
             let learning_rate = config.learning_rate;
@@ -156,7 +185,7 @@ pub fn train_until(
         task.message(&format!("step {}/{}, loss {:.3}{measured}", figures.step, config.steps, figures.loss));
         metrics.push(figures);
         task.advance(batch.tokens.len() as u64);
-        if position.step.is_multiple_of(config.checkpoint_every.max(1)) && position.step < config.steps {
+        if first && position.step.is_multiple_of(config.checkpoint_every.max(1)) && position.step < config.steps {
             checkpoint::save(run.directory, run.identity, &position, &parameters, &optimiser, best.as_ref())?;
         }
     }
@@ -187,6 +216,25 @@ pub fn gradients(
     parts: usize,
     objective: &dyn Objective,
 ) -> Option<(BTreeMap<String, Tensor<2>>, Figures)> {
+    gradients_of(Share { rank: 0, size: 1 }, parameters, step, batch, parts, objective)
+}
+
+/// Which of the parts of a batch a process computes.
+#[derive(Clone, Copy)]
+struct Share {
+    rank: usize,
+    size: usize,
+}
+
+/// The part of [`gradients`] that is a process's own; over all processes they add up to the whole.
+fn gradients_of(
+    share: Share,
+    parameters: &Parameters,
+    step: u64,
+    batch: &Batch,
+    parts: usize,
+    objective: &dyn Objective,
+) -> Option<(BTreeMap<String, Tensor<2>>, Figures)> {
     let mask = objective.mask(batch);
     let counted: f64 = mask.iter().map(|&m| f64::from(m)).sum();
     if counted == 0.0 {
@@ -195,7 +243,8 @@ pub fn gradients(
     let weights: Vec<f32> = mask.iter().map(|&m| (f64::from(m) / counted) as f32).collect();
     let mut sums = BTreeMap::<String, Tensor<2>>::new();
     let mut figures = Figures::default();
-    for micro in split(step, batch, &weights, parts) {
+    let parts = parts.max(1).next_multiple_of(share.size);
+    for micro in split(step, batch, &weights, parts).into_iter().skip(share.rank).step_by(share.size) {
         let tracked = parameters.track();
         let (loss, part) = objective.loss(&tracked, &micro);
         figures.add(part);

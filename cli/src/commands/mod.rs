@@ -15,3 +15,4 @@ pub mod route;
 pub mod run;
 pub mod score;
 pub mod trim;
+pub mod work;

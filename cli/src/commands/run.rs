@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use lore_datasets::progress::Silent;
+
+use crate::error::{Error, Result, chain};
 use crate::launch::slurm::{Launch, SlurmOptions};
 use crate::plan::devices::Devices;
 use crate::plan::{self, Plan};
 use crate::recipe::Recipe;
 use crate::session::Session;
 use crate::stages::report::TERMINAL_TABLE;
-use crate::stages::{RunFolder, Runner, Stage, State, resolve};
+use crate::stages::{Finished, RunFolder, Runner, Stage, State, resolve};
+use crate::together;
 
 /// Run a recipe: fetch, distil, train modules, evaluate, report
 ///
@@ -23,7 +27,8 @@ use crate::stages::{RunFolder, Runner, Stage, State, resolve};
   lore run recipes/distill-1.7b-gpu.toml --plan --devices h100 --hourly-price 2.50
   lore run recipes/quickstart.toml --force module:geography
   lore run recipes/quickstart.toml --until base
-  lore run recipes/quickstart.toml --launcher slurm --partition short --print")]
+  lore run recipes/quickstart.toml --launcher slurm --partition short --print
+  mpirun -n 2 lore run recipes/quickstart.toml --only module:geography --mpi")]
 pub struct RunArguments {
     /// The recipe
     #[arg(value_name = "RECIPE.toml")]
@@ -52,6 +57,9 @@ pub struct RunArguments {
     /// Run the stages as jobs of a cluster, modules side by side, and wait for them
     #[arg(long, value_enum, conflicts_with_all = ["only", "plan"])]
     launcher: Option<Launcher>,
+    /// With --only base or module:NAME: train it together with the other processes that mpirun or srun started
+    #[arg(long, requires = "only")]
+    mpi: bool,
     /// With --launcher: print the jobs and submit nothing
     #[arg(long, requires = "launcher")]
     print: bool,
@@ -94,7 +102,11 @@ pub fn run(arguments: &RunArguments, session: &Session) -> Result<()> {
     }
     let runner = Runner { folder: &folder, session, keeps_others: arguments.until.is_some() };
     if let Some(stage) = &arguments.only {
-        let finished = runner.only(&stages, stage)?;
+        let finished = match arguments.mpi {
+            true => trained_together(&folder, session, &stages, stage)?,
+            false => Some(runner.only(&stages, stage)?),
+        };
+        let Some(finished) = finished else { return Ok(()) };
         println!("{}: {}", finished.manifest.stage, finished.manifest.summary);
         return Ok(());
     }
@@ -111,6 +123,33 @@ pub fn run(arguments: &RunArguments, session: &Session) -> Result<()> {
         println!("{}", last.folder.display());
     }
     Ok(())
+}
+
+/// One stage, trained by all processes; the first one has the result.
+fn trained_together(
+    folder: &RunFolder,
+    session: &Session,
+    stages: &[Box<dyn Stage>],
+    stage: &str,
+) -> Result<Option<Finished>> {
+    together::check_stage(stage)?;
+    let peers = together::peers()?;
+    let mut session = session.clone();
+    session.training.peers = peers.clone();
+    let outcome = if peers.rank() == 0 {
+        session.progress.note(&format!("{} processes train `{stage}` together", peers.size()));
+        Runner { folder, session: &session, keeps_others: true }.only(stages, stage).map(Some)
+    } else {
+        session.progress = Arc::new(Silent);
+        Runner { folder, session: &session, keeps_others: true }.help(stages, stage).map(|()| None)
+    };
+    if let Err(error) = &outcome
+        && peers.size() > 1
+    {
+        eprintln!("error: process {} of {}: {}", peers.rank(), peers.size(), chain(error));
+        peers.abandon();
+    }
+    outcome
 }
 
 /// Runs the stages on a cluster, or prints how; whether it was only printed.

@@ -14,7 +14,7 @@ use lore_model::Decoder;
 use lore_model::ops::host::values;
 use lore_model::save::{Repository, SHARD_BYTES, save_repository};
 use lore_model::weights::safetensors_writer::StoredType;
-use lore_train::{Parameters, Run, clear_checkpoints, train};
+use lore_train::{Parameters, Run, clear_checkpoints, train_under};
 use serde_json::{Value, json};
 
 use super::proof::HeldOut;
@@ -143,7 +143,15 @@ fn distil_base(request: &BaseRequest<'_>) -> Result<Outcome> {
         directory: working,
         label: "distil",
     };
-    let trained = train(&run, distillation.parameters(), &mixture, &distillation, &*session.progress)?;
+    let trained = train_under(
+        &session.training,
+        &run,
+        distillation.parameters(),
+        &mixture,
+        &distillation,
+        None,
+        &*session.progress,
+    )?;
     let student = distillation.student(&trained.parameters);
     drop(distillation);
     let config = student.config.clone();
@@ -228,7 +236,7 @@ fn train_control(request: &BaseRequest<'_>, untrained: &Decoder, mixture: &Mixtu
     };
     let objective = NextToken(untrained.clone().with_recompute(base.train.recompute));
     let initial = Parameters::new(untrained.parameters());
-    let trained = train(&run, initial, mixture, &objective, &*session.progress)?;
+    let trained = train_under(&session.training, &run, initial, mixture, &objective, None, &*session.progress)?;
     // It is soon trained again should what follows fail.
     std::fs::remove_dir_all(&directory).map_err(Error::io(&directory))?;
     Ok(untrained.with_parameters(|name, tensor| trained.parameters.get(name).cloned().unwrap_or(tensor)))

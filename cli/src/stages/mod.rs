@@ -6,7 +6,7 @@ pub mod fetch;
 mod folder;
 pub mod general;
 mod hash;
-mod manifest;
+pub mod manifest;
 pub mod module;
 pub mod prepared;
 mod proof;
@@ -22,9 +22,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 pub use folder::RunFolder;
-pub use hash::sha256_of;
-pub use manifest::Manifest;
-pub use runner::{Resolved, Runner, State, resolve};
+pub use hash::{sha256_of, sha256_of_file};
+pub use manifest::{Manifest, Output, outputs_of};
+pub use runner::{Resolved, Runner, State, key_of, resolve, run_in};
 
 use crate::error::{Error, Result};
 use crate::plan::estimate::{Estimate, Facts};
@@ -40,6 +40,11 @@ pub trait Stage {
 
     /// Names of the stages that must be finished before, all earlier in the run.
     fn inputs(&self) -> Vec<String>;
+
+    /// Those of its inputs whose files it opens; of the others it asks only that they are finished.
+    fn reads(&self) -> Vec<String> {
+        self.inputs()
+    }
 
     /// Everything else its result depends on.
     fn config(&self) -> Value;

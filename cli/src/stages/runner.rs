@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -51,7 +52,7 @@ pub fn resolve(stage: &dyn Stage, identities: &BTreeMap<String, Option<String>>,
     let Some(inputs) = inputs else {
         return Resolved { key: None, identity: None, state: State::Missing };
     };
-    let key = sha256_of(&json!([SCHEMA, stage.schema(), stage.name(), stage.config(), inputs]));
+    let key = key_of(stage, &inputs);
     let path = folder.finished(stage.name(), &key);
     if let Some(manifest) = Manifest::of_intact(&path).filter(|manifest| manifest.key == key) {
         let identity = Some(manifest.identity.clone());
@@ -62,6 +63,44 @@ pub fn resolve(stage: &dyn Stage, identities: &BTreeMap<String, Option<String>>,
     let identity = stage.expected_identity(&key);
     let state = if interrupted { State::Interrupted } else { State::Missing };
     Resolved { key: Some(key), identity, state }
+}
+
+/// The hash over everything that goes into a stage whose inputs have these identities.
+pub fn key_of(stage: &dyn Stage, inputs: &BTreeMap<String, String>) -> String {
+    sha256_of(&json!([SCHEMA, stage.schema(), stage.name(), stage.config(), inputs]))
+}
+
+/// Runs a stage in `folder`, which may hold what an interrupted run of it left, and writes its manifest there.
+///
+/// # Errors
+/// The stage's.
+pub fn run_in(
+    folder: &Path,
+    stage: &dyn Stage,
+    key: &str,
+    inputs: &BTreeMap<String, Finished>,
+    session: &Session,
+) -> Result<Manifest> {
+    let start = Instant::now();
+    give_back();
+    reset_peak();
+    let Outcome { summary, facts, identity, external } = stage.run(&StageContext { folder, inputs, session })?;
+    let manifest = Manifest {
+        stage: stage.name().into(),
+        key: key.into(),
+        identity: identity.unwrap_or_else(|| key.into()),
+        inputs: inputs.iter().map(|(input, f)| (input.clone(), f.manifest.identity.clone())).collect(),
+        config: stage.config(),
+        program: env!("CARGO_PKG_VERSION").into(),
+        seconds: start.elapsed().as_secs_f64(),
+        peak_memory_bytes: peak_resident(),
+        summary,
+        facts,
+        outputs: outputs_of(folder)?,
+        external: external.iter().map(|path| Output::outside(path)).collect(),
+    };
+    manifest.write(folder)?;
+    Ok(manifest)
 }
 
 /// Runs the stages of one recipe.
@@ -161,6 +200,32 @@ impl Runner<'_> {
         Err(Error::Failed(format!("no stage is called `{wanted}`")))
     }
 
+    /// Does the same as another process that brings the stage `wanted` to its end, whose peer this one is; what comes out
+    /// is that process's, and nothing is kept here.
+    ///
+    /// # Errors
+    /// Inputs that are not finished; the stage's failure.
+    pub fn help(&self, stages: &[Box<dyn Stage>], wanted: &str) -> Result<()> {
+        let (mut identities, mut finished) = (BTreeMap::new(), BTreeMap::new());
+        for stage in stages {
+            let (name, resolved) = (stage.name(), resolve(stage.as_ref(), &identities, self.folder));
+            identities.insert(name.to_owned(), resolved.identity);
+            match resolved.state {
+                State::Finished(done) => {
+                    finished.insert(name.to_owned(), *done);
+                }
+                _ if name == wanted => {
+                    let folder = tempfile::tempdir().map_err(Error::while_doing("making a temporary folder"))?;
+                    let inputs = inputs_of(stage.as_ref(), &finished);
+                    let context = StageContext { folder: folder.path(), inputs: &inputs, session: self.session };
+                    return stage.run(&context).map(|_| ());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn run_one(&self, stage: &dyn Stage, key: &str, finished: &BTreeMap<String, Finished>) -> Result<Finished> {
         let name = stage.name();
         let folder = self.folder.partial(name, key);
@@ -168,39 +233,21 @@ impl Runner<'_> {
             fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
         }
         fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-        let inputs: BTreeMap<String, Finished> = stage
-            .inputs()
-            .into_iter()
-            .filter_map(|input| finished.get_key_value(&input))
-            .map(|(input, finished)| (input.clone(), finished.clone()))
-            .collect();
-        let start = Instant::now();
-        give_back();
-        reset_peak();
-        let context = StageContext { folder: &folder, inputs: &inputs, session: self.session };
-        let Outcome { summary, facts, identity, external } = stage.run(&context)?;
-        let seconds = start.elapsed().as_secs_f64();
-        let manifest = Manifest {
-            stage: name.into(),
-            key: key.into(),
-            identity: identity.unwrap_or_else(|| key.into()),
-            inputs: inputs.iter().map(|(input, f)| (input.clone(), f.manifest.identity.clone())).collect(),
-            config: stage.config(),
-            program: env!("CARGO_PKG_VERSION").into(),
-            seconds,
-            peak_memory_bytes: peak_resident(),
-            summary,
-            facts,
-            outputs: outputs_of(&folder)?,
-            external: external.iter().map(|path| Output::outside(path)).collect(),
-        };
-        manifest.write(&folder)?;
+        let inputs = inputs_of(stage, finished);
+        let manifest = run_in(&folder, stage, key, &inputs, self.session)?;
         let folder = self.folder.commit(name, key)?;
-        let time = quantity::duration(Duration::from_secs_f64(seconds));
+        let time = quantity::duration(Duration::from_secs_f64(manifest.seconds));
         let remark = if manifest.summary.is_empty() { "done" } else { &manifest.summary };
         self.session.progress.note(&format!("      {name}: {remark} ({time})"));
         Ok(Finished { folder, manifest })
     }
+}
+
+/// Those of the finished stages that `stage` needs.
+fn inputs_of(stage: &dyn Stage, finished: &BTreeMap<String, Finished>) -> BTreeMap<String, Finished> {
+    let named =
+        stage.inputs().into_iter().filter_map(|input| finished.get_key_value(&input).map(|(_, f)| (input, f.clone())));
+    named.collect()
 }
 
 /// The stages that `force` names, and all that depend on them.

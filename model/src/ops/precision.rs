@@ -12,7 +12,8 @@ pub enum Precision {
     /// Not at all.
     #[default]
     F32,
-    /// To bfloat16, on processors that multiply it faster ([`bf16::available`]); elsewhere not at all.
+    /// To bfloat16, on processors that multiply it faster ([`bf16::available`]) and on GPUs that have it, which round the
+    /// product too; elsewhere not at all.
     Bf16,
 }
 
@@ -21,6 +22,9 @@ thread_local! {
 }
 
 impl Precision {
+    /// Products narrower than this are bound by memory and would be padded: they are not rounded.
+    pub(super) const NARROW: usize = 64;
+
     /// Computes `work` with this precision for the operations it calls on this thread, and for their gradients.
     pub fn during<T>(self, work: impl FnOnce() -> T) -> T {
         /// Puts back what was chosen before, also when the work panics.
@@ -41,8 +45,7 @@ impl Precision {
 
     /// `out (+)= alpha · a·b`, as [`matmul::matmul`].
     pub(super) fn matmul(self, out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32, output: Output) {
-        // Narrow products are bound by memory and would be padded.
-        let wide = a.rows().min(b.columns()).min(a.columns()) >= 64;
+        let wide = a.rows().min(b.columns()).min(a.columns()) >= Self::NARROW;
         if self == Self::Bf16 && wide && bf16::available() {
             bf16::matmul(out, a, b, alpha, output, Threads::All);
         } else {

@@ -3,7 +3,7 @@
 use super::host::{HostMatrix, matrix};
 use super::precision::Precision;
 use crate::cpu::matmul::{Matrix, Output};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 /// A matrix as it is or transposed.
 #[derive(Clone, Copy)]
@@ -55,7 +55,7 @@ pub(super) fn sum_of_products(terms: &[(Factor<'_>, Factor<'_>, f32)], precision
         .collect();
     let Some(views) = views else {
         let products = terms.iter().map(|(left, right, scale)| {
-            let product = left.burn().matmul(right.burn());
+            let product = on_device(left, right, precision);
             if *scale == 1.0 { product } else { product * *scale }
         });
         return products.reduce(|sum, term| sum + term).expect("at least one term");
@@ -66,4 +66,17 @@ pub(super) fn sum_of_products(terms: &[(Factor<'_>, Factor<'_>, f32)], precision
         precision.matmul(&mut out, left.view(left_host), right.view(right_host), *scale, output);
     }
     matrix(out, rows, columns, &terms[0].0.tensor().device())
+}
+
+/// One product by Burn. Where the device has bfloat16 wide products are rounded to it if that was chosen, the product
+/// itself too; what comes out is `f32`.
+fn on_device(left: &Factor<'_>, right: &Factor<'_>, precision: Precision) -> Tensor<2> {
+    let ([rows, inner], [_, columns]) = (left.dims(), right.dims());
+    let rounded = precision == Precision::Bf16
+        && rows.min(inner).min(columns) >= Precision::NARROW
+        && left.tensor().device().supports_dtype(DType::BF16);
+    if rounded {
+        return left.burn().cast(DType::BF16).matmul(right.burn().cast(DType::BF16)).cast(DType::F32);
+    }
+    left.burn().matmul(right.burn())
 }

@@ -1,6 +1,6 @@
 //! `lore eval`: tasks, results, comparisons.
 
-mod asked;
+pub mod asked;
 mod compare;
 mod run;
 mod table;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Outcome, Publication, Stage, StageContext};
 use crate::error::Result;
 use crate::plan::estimate::{self, Estimate, Facts};
-use crate::recipe::{Base, Joint, ModuleConfig, Recipe, Topic};
+use crate::recipe::{Base, Joint, ModuleConfig, Recipe, Rehearse, Topic};
 use crate::session::Session;
 
 /// Trains one module.
@@ -118,6 +118,14 @@ impl Stage for ModuleStage {
         ["base".into(), "teacher".into()].into_iter().chain(topics).chain(["general".into()]).collect()
     }
 
+    fn reads(&self) -> Vec<String> {
+        let mut reads = self.inputs();
+        if self.module.rehearse != Rehearse::Teacher {
+            reads.retain(|input| input != "teacher");
+        }
+        reads
+    }
+
     fn config(&self) -> Value {
         let Subject { name, topics, license, attribution } = &self.subject;
         let mut config = json!({
@@ -155,7 +163,7 @@ impl Stage for ModuleStage {
             seed: self.seed,
             base: &context.input("base")?.folder.join("base"),
             base_name: &self.base.name,
-            teacher: context.input("teacher")?.external()?,
+            teacher: context.input("teacher")?.external().unwrap_or(Path::new("")),
             topics: &topics.collect::<Result<Vec<_>>>()?,
             general: &context.input("general")?.folder,
             output: &context.folder.join("module"),

@@ -10,9 +10,7 @@ use lore_model::fingerprint::Fingerprint;
 use lore_model::weights::safetensors_writer::StoredType;
 use lore_modules::{Adapter, peft};
 use lore_route::ENTRY_FILE;
-use lore_train::{
-    Measurement, Run, StepMetrics, Stopping, TrainConfig, Trained, clear_checkpoints, train, train_until,
-};
+use lore_train::{Measurement, Run, StepMetrics, Stopping, TrainConfig, Trained, clear_checkpoints, train_under};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -179,7 +177,7 @@ impl Task<'_> {
         let run = Run { config, identity, directory, label: &format!("module {}", subject.name) };
         let (initial, progress) = (self.training.parameters(), &*session.progress);
         let Some(validation) = self.validation else {
-            return Ok(train(&run, initial, self.mixture, self.training, progress)?);
+            return Ok(train_under(&session.training, &run, initial, self.mixture, self.training, None, progress)?);
         };
         let stopping = match &module.stopping {
             Some(stopping) => {
@@ -188,7 +186,7 @@ impl Task<'_> {
             // Only the last step is measured.
             None => Stopping { held_out: validation, every: u64::MAX, patience: None },
         };
-        Ok(train_until(&run, initial, self.mixture, self.training, Some(stopping), progress)?)
+        Ok(train_under(&session.training, &run, initial, self.mixture, self.training, Some(stopping), progress)?)
     }
 
     /// Trains once for each rate, but for those that were finished before an interruption; the best by validation text.
