@@ -218,6 +218,11 @@ impl Again<'_> {
                 refused(self.outcome, &[format!("after step {start}: {}", crate::error::chain(&error))])
             })?;
         let metrics = read_metrics(folder.path()).map_err(Error::Failed)?;
+        let (found, claimed) = (metrics.len(), self.claimed.metrics.len());
+        if found != claimed {
+            let problem = format!("it ends after {claimed} steps, computed again after {found}");
+            return Err(refused(self.outcome, &[problem]));
+        }
         let worst = self.same_steps(start, &metrics)?;
         let found = Side { folder: folder.path().to_owned(), manifest, metrics };
         let problems = self.same_result(&found)?;
@@ -226,13 +231,6 @@ impl Again<'_> {
 
     fn same_steps(&self, start: u64, found: &[StepMetrics]) -> Result<f64> {
         let mut worst = 0.0f64;
-        if start == 0 && found.len() > self.claimed.metrics.len() {
-            let (found, claimed) = (found.len(), self.claimed.metrics.len());
-            return Err(refused(
-                self.outcome,
-                &[format!("it stops after {claimed} steps, computed again after {found}")],
-            ));
-        }
         let after = |lines: &[StepMetrics]| lines.iter().filter(|line| line.step > start).cloned().collect::<Vec<_>>();
         for (claimed, found) in after(&self.claimed.metrics).iter().zip(&after(found)) {
             let apart = |claimed: f64, found: f64| (claimed - found).abs() / found.abs().max(1e-6);
