@@ -78,6 +78,16 @@ from_library!(
     lore_train::Error,
 );
 
+impl From<lore_board::Error> for Error {
+    fn from(error: lore_board::Error) -> Self {
+        match error {
+            lore_board::Error::Settings(problems) => Self::Settings(problems),
+            lore_board::Error::Task(error) => error.into(),
+            _ => Self::Failed(chain(&error)),
+        }
+    }
+}
+
 impl From<lore_eval::task::Error> for Error {
     fn from(error: lore_eval::task::Error) -> Self {
         match error {

@@ -60,6 +60,7 @@ enum Command {
     Pack(commands::pack::PackArguments),
     Route(commands::route::RouteArguments),
     Work(commands::work::WorkArguments),
+    Leaderboard(commands::leaderboard::LeaderboardArguments),
 }
 
 fn main() -> ExitCode {
@@ -126,6 +127,7 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Pack(arguments) => commands::pack::pack(arguments, &session),
         Command::Route(arguments) => commands::route::route(arguments, &session),
         Command::Work(arguments) => commands::work::work(arguments, &session),
+        Command::Leaderboard(arguments) => commands::leaderboard::leaderboard(arguments, &session),
         Command::Bench(arguments) => commands::bench::bench(arguments, &session),
         Command::Generate(arguments) => commands::generate::run(arguments, &session),
         Command::Score(arguments) => commands::score::score(arguments, &session),

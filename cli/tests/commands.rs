@@ -50,7 +50,7 @@ fn help() {
         ("route", &["build", "ask", "test"]),
         ("module", &["inspect", "diff", "export", "import", "fold", "extract"]),
         ("data", &["inspect", "build", "card"]),
-        ("eval", &["compare", "verify", "tasks"]),
+        ("eval", &["compare", "matrix", "verify", "tasks"]),
     ];
     for (group, commands) in groups {
         snapshot(&format!("help_{group}"), &[group, "--help"], &[]);
@@ -83,9 +83,17 @@ fn the_help_of_every_command_shows_an_example() {
             shows_an_example(&[command, &part]);
         }
     }
-    for command in ["compare", "verify", "tasks"] {
+    for command in ["compare", "matrix", "verify", "tasks"] {
         let text = help(&["eval", command, "--help"]);
         assert!(text.trim_end().rsplit_once("Example").unwrap().1.contains(&format!("lore eval {command}")), "{text}");
+    }
+}
+
+#[test]
+fn help_of_leaderboards() {
+    snapshot("help_leaderboard", &["leaderboard", "--help"], &[]);
+    for command in ["init", "submit", "rerun", "build", "serve", "verify", "dispute", "settle"] {
+        snapshot(&format!("help_leaderboard_{command}"), &["leaderboard", command, "--help"], &[]);
     }
 }
 

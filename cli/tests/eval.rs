@@ -4,6 +4,10 @@
 
 mod workbench;
 
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
 use serde_json::Value;
 use workbench::{Workbench, edit_json};
 
@@ -153,4 +157,68 @@ fn tasks_are_listed() {
     for part in ["blimp", "minimal_pairs", "mmlu", "wikitext", "CC-BY-4.0"] {
         assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
     }
+}
+
+#[test]
+fn a_killed_evaluation_goes_on_to_the_same_bytes() {
+    let bench = bench();
+    let line = |i: usize| {
+        format!(
+            "{{\"id\": \"{i}\", \"kind\": \"a\", \"question\": \"Where does the long river {i} run?\", \
+             \"choices\": [\"down the hill {i}\", \"up {i}\", \"to the sea\"], \"answer\": {}}}\n",
+            i % 3
+        )
+    };
+    bench.write("data/rivers.jsonl", (0..1500).map(line).collect::<String>());
+    let scores = || {
+        let files = bench.listing("cache/scores");
+        files.iter().map(|file| bench.path(&format!("cache/scores/{file}")).metadata().unwrap().len()).sum::<u64>()
+    };
+    let mut killed = 0;
+    for _ in 0..50 {
+        let before = scores();
+        let mut child = bench.command(&RUN).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Something new was kept, or it is through.
+        while scores() == before && child.try_wait().unwrap().is_none() {
+            sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if bench.path("out/rivers.json").exists() {
+            break;
+        }
+        killed += usize::from(scores() > before);
+        if killed == 3 {
+            break;
+        }
+    }
+    assert!(killed >= 1, "it was killed after some scores were kept and before the result was there");
+    bench.succeeds(&RUN);
+    bench.succeeds(&[&RUN[..8], &["whole", "--fresh"]].concat());
+    for file in ["rivers.json", "rivers.samples.jsonl"] {
+        assert!(bench.read(&format!("out/{file}")) == bench.read(&format!("whole/{file}")), "{file}");
+    }
+}
+
+#[test]
+fn results_are_signed_and_examples_asked() {
+    let bench = bench();
+    bench.succeeds(&["pack", "keygen", "--keys", "keys"]);
+    bench
+        .succeeds(&[&RUN[..], &["--shots", "2", "--seed", "5", "--limit", "4", "--sign", "keys/signing.key"]].concat());
+    assert_eq!(
+        bench.listing("out"),
+        ["lm-eval", "rivers.json", "rivers.json.minisig", "rivers.samples.jsonl", "signer.pub"]
+    );
+    let result = json(&bench, "out/rivers.json");
+    assert_eq!((&result["items"]["shots"], &result["items"]["seed"]), (&2.into(), &5.into()));
+    assert_eq!(result["items"]["count"], 8);
+    let verify = ["eval", "verify", "out", "--base", "base", "--task", "rivers.toml", "--data", "data"];
+    let known = bench.succeeds(&[&verify[..], &["--keys", "keys"]].concat());
+    assert!(known.stdout.contains("signed by the trusted key `own`"), "{}", known.stdout);
+    let unknown = bench.succeeds(&[&verify[..], &["--keys", "nobody"]].concat());
+    assert!(unknown.stdout.contains("signed by an unknown key (RW"), "{}", unknown.stdout);
+    let text = String::from_utf8(bench.read("out/rivers.json")).unwrap();
+    bench.write("out/rivers.json", text.replacen("\"version\": 1", "\"version\": 2", 1));
+    bench.fails(1, &verify, &["rivers.json is altered", "its signature does not belong to it"]);
 }

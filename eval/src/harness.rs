@@ -74,12 +74,12 @@ pub fn write(folder: &Path, tasks: &[Exported<'_>], date: &Date) -> Result<PathB
             };
             add("results", figures(name, result, &chosen));
             add("versions", json!(f64::from(result.task.version)));
-            add("n-shot", json!(0));
+            add("n-shot", json!(result.items.shots));
             add("n-samples", json!({ "original": places.len(), "effective": places.len() }));
             add("task_hashes", json!(hash(&hashes)));
             add(
                 "configs",
-                json!({ "task": name, "num_fewshot": 0, "metadata": { "version": f64::from(result.task.version) } }),
+                json!({ "task": name, "num_fewshot": result.items.shots, "metadata": { "version": f64::from(result.task.version) } }),
             );
             let better = metrics(&result.task.kind).iter().map(|metric| (metric.name, metric.higher_is_better));
             add("higher_is_better", json!(better.collect::<BTreeMap<_, _>>()));

@@ -12,7 +12,7 @@ use crate::controls::controls;
 use crate::metrics::summarise;
 use crate::sample::Sample;
 use crate::statistics::Estimate;
-use crate::task::{Item, Task, hash_of_items, hex};
+use crate::task::{Item, Selection, Task, hash_of_items, hex};
 
 /// What a result file calls itself.
 const KIND: &str = "lore-evaluation";
@@ -107,6 +107,12 @@ pub struct ItemsIdentity {
     /// The most that were taken of each subset, if not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// What drew items and examples, if anything did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Solved examples before each question.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shots: usize,
     /// Whether choices were scored without their question too.
     pub answer_only: bool,
     /// Hash over the hashes of the items, in their order.
@@ -139,6 +145,14 @@ pub struct ModuleIdentity {
     pub weight: f32,
 }
 
+impl ModuleIdentity {
+    /// A module's hash, of the hashes of its two files.
+    pub fn hash_of_files(config: &str, weights: &str) -> String {
+        let text = format!("{{\"adapter_config.json\":\"{config}\",\"adapter_model.safetensors\":\"{weights}\",}}");
+        hex(&Sha256::digest(text))
+    }
+}
+
 /// Figures of a part of the items.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -159,6 +173,10 @@ pub struct SamplesIdentity {
     pub sha256: String,
 }
 
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 impl ModelIdentity {
     /// Everything that scores depend on, as one text: names are left out.
     pub fn key(&self, device: &str) -> String {
@@ -172,10 +190,8 @@ impl ModelIdentity {
 pub struct Circumstances {
     /// Who answered.
     pub model: ModelIdentity,
-    /// The only subset that was asked.
-    pub subset: Option<String>,
-    /// The most items that were taken of each subset.
-    pub limit: Option<usize>,
+    /// Which items were asked.
+    pub selection: Selection,
     /// Whether choices were scored without their question too.
     pub answer_only: bool,
     /// Device of the computation.
@@ -188,7 +204,8 @@ impl TaskResult {
     /// # Panics
     /// When the samples are not those of the items.
     pub fn new(task: &Task, items: &[Item], samples: &[Sample], circumstances: Circumstances) -> Self {
-        let Circumstances { model, subset, limit, answer_only, device } = circumstances;
+        let Circumstances { model, selection, answer_only, device } = circumstances;
+        let Selection { subset, limit, seed, shots } = selection;
         let kind = task.kind.name();
         let (metrics, subsets) = figures(kind, samples);
         let stem = file_stem(&task.name, subset.as_deref());
@@ -207,6 +224,8 @@ impl TaskResult {
             items: ItemsIdentity {
                 count: items.len(),
                 limit,
+                seed,
+                shots,
                 answer_only,
                 sha256: hash_of_items(samples.iter().map(|sample| sample.item.as_str())),
                 truncated: samples.iter().filter(|sample| sample.truncated > 0).count(),
@@ -220,6 +239,12 @@ impl TaskResult {
                 sha256: hex(&Sha256::digest(lines(samples))),
             },
         }
+    }
+
+    /// Which items were asked.
+    pub fn selection(&self) -> Selection {
+        let ItemsIdentity { limit, seed, shots, .. } = self.items;
+        Selection { subset: self.task.subset.clone(), limit, seed, shots }
     }
 
     /// Name of the task, with its subset where only that was asked.
@@ -236,7 +261,7 @@ impl TaskResult {
     /// The file that cannot be written.
     pub fn write(&self, folder: &Path, samples: &[Sample]) -> Result<PathBuf, Error> {
         write_whole(&folder.join(&self.samples.file), &lines(samples))?;
-        let path = folder.join(format!("{}.json", file_stem(&self.task.name, self.task.subset.as_deref())));
+        let path = folder.join(file_name(&self.task.name, self.task.subset.as_deref()));
         let value = serde_json::to_value(self).expect("a result is JSON");
         let mut text = serde_json::to_vec_pretty(&value).expect("a value is JSON");
         text.push(b'\n');
@@ -294,6 +319,11 @@ pub(crate) fn figures(kind: &str, samples: &[Sample]) -> (BTreeMap<String, Estim
         }
     };
     (summarise(kind, &all), subsets)
+}
+
+/// Name of the file of a task's result.
+pub fn file_name(task: &str, subset: Option<&str>) -> String {
+    format!("{}.json", file_stem(task, subset))
 }
 
 /// `task`, or `task.subset` with whatever is no part of a file's name replaced.

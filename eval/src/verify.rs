@@ -42,6 +42,26 @@ pub fn check(result: &TaskResult, samples: &[Sample], task: &Task, items: &[Item
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
+/// What can be said against a result without the items: its figures must follow from those of its samples.
+///
+/// # Errors
+/// Every contradiction, in sentences.
+pub fn follows(result: &TaskResult, samples: &[Sample]) -> Result<(), Vec<String>> {
+    let mut problems = Vec::new();
+    let (metrics, subsets) = figures(&result.task.kind, samples);
+    let hash = hash_of_items(samples.iter().map(|sample| sample.item.as_str()));
+    for (good, problem) in [
+        (result.items.sha256 == hash && result.items.count == samples.len(), "the samples are not those of its items"),
+        (metrics == result.metrics, "the metrics do not follow from the samples"),
+        (subsets == result.subsets, "the metrics of subsets do not follow from the samples"),
+    ] {
+        if !good {
+            problems.push(problem.to_owned());
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
 /// `count` different places below `total`, in rising order; which ones follows from the seed.
 pub fn draw(total: usize, count: usize, seed: u64) -> Vec<usize> {
     let mut places: Vec<usize> = (0..total).collect();

@@ -10,7 +10,7 @@ use lore_eval::harness::{self, Date, Exported};
 use lore_eval::result::{Circumstances, ModelIdentity, TaskResult};
 use lore_eval::sample::Sample;
 use lore_eval::statistics::Bootstrap;
-use lore_eval::task::{Form, Item, Task};
+use lore_eval::task::{Form, Item, Selection, Task};
 use lore_eval::verify::{agree, check};
 use lore_model::sampling::Random;
 use serde_json::Value;
@@ -69,7 +69,8 @@ fn evaluated(name: &str, skill: f64, noise: u64) -> Evaluated {
         })
         .collect();
     let model = ModelIdentity { base: name.into(), fingerprint: format!("lore-base-v1:{name}"), modules: vec![] };
-    let circumstances = Circumstances { model, subset: None, limit: None, answer_only: false, device: "cpu".into() };
+    let circumstances =
+        Circumstances { model, selection: Selection::default(), answer_only: false, device: "cpu".into() };
     (TaskResult::new(&task, &items, &samples, circumstances), samples)
 }
 

@@ -16,6 +16,8 @@ use crate::format::{SIGNATURE, SIGNER};
 
 /// What no one authenticates, so it is always the same.
 const UNTRUSTED_COMMENT: &str = "lore pack manifest";
+/// The same for files that are signed beside themselves.
+const DETACHED_COMMENT: &str = "signed by lore";
 
 /// A public key, as minisign writes it: 56 characters beginning with `RW`.
 #[derive(Clone)]
@@ -31,6 +33,21 @@ impl PublicKey {
     pub fn parse(what: &str, text: &str) -> Result<Self> {
         let line = text.lines().map(str::trim).find(|line| line.starts_with("RW")).unwrap_or_default();
         line.parse().map_err(|problem| Error::Key { what: what.to_owned(), problem })
+    }
+
+    /// Checks what [`SigningKey::sign_detached`] made of `message`; `what` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Altered`] naming `what`, where message, comment, signature and key do not belong together.
+    pub fn check_detached(&self, what: &Path, message: &[u8], comment: &str, signature: &str) -> Result<()> {
+        verify_with(message, comment, DETACHED_COMMENT, signature, self).map_err(|bad| Error::Altered {
+            path: what.to_owned(),
+            problem: match bad {
+                Bad::Form => "its signature is not one of minisign in its usual form".into(),
+                Bad::Comment => format!("its signature is not for `{comment}`"),
+                Bad::Signature => format!("its signature does not belong to it and the key {self}"),
+            },
+        })
     }
 
     /// The text of a `.pub` file.
@@ -118,15 +135,23 @@ impl SigningKey {
 
     /// The two members that sign a manifest.
     pub(crate) fn sign(&self, manifest: &[u8], comment: &str) -> Result<(Vec<u8>, Vec<u8>)> {
-        let signed = minisign::sign(
-            Some(&self.public.key),
-            &self.secret,
-            Cursor::new(manifest),
-            Some(comment),
-            Some(UNTRUSTED_COMMENT),
-        );
+        let signature = self.sign_with(manifest, comment, UNTRUSTED_COMMENT)?;
+        Ok((signature.into_bytes(), self.public.to_file().into_bytes()))
+    }
+
+    /// The text of a `.minisig` file for `message`; `comment` is signed with it.
+    ///
+    /// # Errors
+    /// When the key cannot sign.
+    pub fn sign_detached(&self, message: &[u8], comment: &str) -> Result<String> {
+        self.sign_with(message, comment, DETACHED_COMMENT)
+    }
+
+    fn sign_with(&self, message: &[u8], comment: &str, untrusted: &str) -> Result<String> {
+        let signed =
+            minisign::sign(Some(&self.public.key), &self.secret, Cursor::new(message), Some(comment), Some(untrusted));
         let failed = |error: minisign::PError| Error::Key { what: "the key".into(), problem: error.to_string() };
-        Ok((signed.map_err(failed)?.to_string().into_bytes(), self.public.to_file().into_bytes()))
+        Ok(signed.map_err(failed)?.to_string())
     }
 }
 
@@ -143,25 +168,39 @@ pub(crate) fn verify(manifest: &[u8], comment: &str, signature: &[u8], signer: &
     if key.to_file() != text {
         return Err(bad_key());
     }
-    let bad_form = || Problem::Altered(format!("`{SIGNATURE}` is not a minisign signature in its usual form"));
-    let text = std::str::from_utf8(signature).map_err(|_| bad_form())?;
+    let text = std::str::from_utf8(signature).unwrap_or_default();
+    verify_with(manifest, comment, UNTRUSTED_COMMENT, text, &key).map_err(|problem| {
+        Problem::Altered(match problem {
+            Bad::Form => format!("`{SIGNATURE}` is not a minisign signature in its usual form"),
+            Bad::Comment => format!("the signature is not for `{comment}`"),
+            Bad::Signature => "the signature does not belong to this manifest and key".into(),
+        })
+    })?;
+    Ok(key)
+}
+
+/// What is wrong with a signature.
+enum Bad {
+    Form,
+    Comment,
+    Signature,
+}
+
+fn verify_with(message: &[u8], comment: &str, untrusted: &str, text: &str, key: &PublicKey) -> Result<(), Bad> {
     let lines: Vec<&str> = text.lines().collect();
     // 74 and 64 bytes; the verification takes their lengths for granted.
     let sizes =
         |line: &str, length, end: &str| line.len() == length && line.trim_end_matches('=').len() + end.len() == length;
     if lines.len() != 4 || !sizes(lines[1], 100, "=") || !sizes(lines[3], 88, "==") {
-        return Err(bad_form());
+        return Err(Bad::Form);
     }
-    let signature = SignatureBox::from_string(text).map_err(|_| bad_form())?;
-    let usual = signature.untrusted_comment().is_ok_and(|found| found == UNTRUSTED_COMMENT);
+    let signature = SignatureBox::from_string(text).map_err(|_| Bad::Form)?;
+    let usual = signature.untrusted_comment().is_ok_and(|found| found == untrusted);
     if !usual || !signature.is_prehashed() || signature.to_string() != text {
-        return Err(bad_form());
+        return Err(Bad::Form);
     }
     if !signature.trusted_comment().is_ok_and(|found| found == comment) {
-        return Problem::altered(format!("the signature is not for `{comment}`"));
+        return Err(Bad::Comment);
     }
-    match minisign::verify(&key.key, &signature, Cursor::new(manifest), true, false, false) {
-        Ok(()) => Ok(key),
-        Err(_) => Problem::altered("the signature does not belong to this manifest and key"),
-    }
+    minisign::verify(&key.key, &signature, Cursor::new(message), true, false, false).map_err(|_| Bad::Signature)
 }

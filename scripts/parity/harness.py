@@ -1,7 +1,8 @@
 """Holds `lore eval` against lm-evaluation-harness: prompts, log-likelihoods, accuracies and wall time.
 
     python scripts/parity/harness.py --lore target/release/lore --model DIR --data DIR --limit 100 \
-        [--blimp adjunct_island,anaphor_gender_agreement] [--mmlu anatomy,astronomy] [--threads 2] [--out DIR]
+        [--sets arc_easy,piqa] [--blimp adjunct_island,anaphor_gender_agreement|all] [--mmlu anatomy,astronomy] \
+        [--threads 2]
 
 The harness runs unmodified through transformers: its own task files, of which only the place of the data is changed;
 the records are put into the columns those files expect. MODEL is a Hugging Face directory (`lore convert`). Needs
@@ -58,7 +59,7 @@ def harness_tasks(arguments, folder):
         for name in filter(None, arguments.blimp.split(",")):
             records = [json.loads(line) for line in archive.read(f"data/{name}.jsonl").splitlines()]
             add(f"blimp_{name}", f"blimp/{name}.yaml", records, "train")
-    arc = [
+    arc = [] if "arc_easy" not in arguments.sets.split(",") else [
         {
             "question": r["question"],
             "choices": {"text": r["choices"], "label": list("ABCDEFGH"[: len(r["choices"])])},
@@ -66,12 +67,14 @@ def harness_tasks(arguments, folder):
         }
         for r in lines(data / "arc_easy/test.jsonl")
     ]
-    add("arc_easy", "arc/arc_easy.yaml", arc, "test")
-    piqa = [
+    if arc:
+        add("arc_easy", "arc/arc_easy.yaml", arc, "test")
+    piqa = [] if "piqa" not in arguments.sets.split(",") else [
         {"goal": r["question"], "sol1": r["choices"][0], "sol2": r["choices"][1], "label": r["answer"]}
         for r in lines(data / "piqa/valid.jsonl")
     ]
-    add("piqa", "piqa/piqa.yaml", piqa, "validation")
+    if piqa:
+        add("piqa", "piqa/piqa.yaml", piqa, "validation")
     for name in filter(None, arguments.mmlu.split(",")):
         add(f"mmlu_{name}", f"mmlu/default/mmlu_{name}.yaml", lines(data / f"mmlu/{name}.jsonl"), "test")
     return tasks
@@ -105,7 +108,7 @@ def run_harness(arguments, folder):
 
 def run_lore(arguments, folder):
     tasks = [f"blimp/{name}" for name in filter(None, arguments.blimp.split(","))]
-    tasks += ["arc_easy", "piqa"] + [f"mmlu/{name}" for name in filter(None, arguments.mmlu.split(","))]
+    tasks += list(filter(None, arguments.sets.split(","))) + [f"mmlu/{name}" for name in filter(None, arguments.mmlu.split(","))]
     command = [arguments.lore, "eval", "--base", arguments.model, "--data", arguments.data, "--out", str(folder)]
     command += ["--limit", str(arguments.limit), "--fresh", "--no-answer-only", "--quiet"]
     command += ["--threads", str(arguments.threads)] + [part for task in tasks for part in ("--task", task)]
@@ -134,16 +137,21 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--limit", type=int, default=100)
     parser.add_argument("--blimp", default="adjunct_island,anaphor_gender_agreement,principle_A_case_1")
+    parser.add_argument("--sets", default="arc_easy,piqa")
     parser.add_argument("--mmlu", default="anatomy,astronomy")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16)
     arguments = parser.parse_args()
+    if arguments.blimp == "all":
+        with zipfile.ZipFile(Path(arguments.data) / "blimp/BLiMP.zip") as archive:
+            names = [Path(name).stem for name in archive.namelist() if name.startswith("data/") and name.endswith(".jsonl")]
+        arguments.blimp = ",".join(sorted(names))
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "out").mkdir()
         ours, our_seconds = run_lore(arguments, folder / "out")
         theirs, their_seconds = run_harness(arguments, folder)
-    wrong = []
+    wrong, overall = [], 0.0
     print(f"{'task':<36} {'items':>5} {'acc':>7} {'theirs':>7} {'norm':>7} {'theirs':>7} {'worst relative':>15}")
     for name, expected in theirs.items():
         found = ours[name]
@@ -156,6 +164,7 @@ def main():
                 wrong.append(f"{name}, item {number}: prompts {a[0]!r} and {b[0]!r}")
             for x, y in zip(a[1], b[1]):
                 worst = max(worst, abs(x - y) / max(abs(y), 1e-9))
+        overall = max(overall, worst)
         count = len(found)
         norm = lambda side: sum(sample[3] or 0 for sample in side) / count if side[0][3] is not None else float("nan")
         acc = lambda side: sum(sample[2] for sample in side) / count
@@ -166,6 +175,7 @@ def main():
             wrong.append(f"{name}: log-likelihoods differ by {worst:.2e}")
         if abs(acc(found) - acc(expected)) * count > 1.0 + 1e-9:
             wrong.append(f"{name}: accuracies differ by more than an item")
+    print(f"{len(theirs)} sets, {sum(map(len, theirs.values()))} items, worst relative difference {overall:.2e}")
     print(f"wall time: lore {our_seconds:.1f} s with loading, lm-evaluation-harness {their_seconds:.1f} s without loading")
     for problem in wrong[:10]:
         print(problem, file=sys.stderr)

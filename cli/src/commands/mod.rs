@@ -9,6 +9,7 @@ pub mod eval;
 pub mod fetch;
 pub mod finetune;
 pub mod generate;
+pub mod leaderboard;
 pub mod module;
 pub mod pack;
 pub mod route;

@@ -74,6 +74,9 @@ impl<'a> Check<'a> {
                 self.template(&at("bad"), &pairs.bad);
             }
             Kind::Cloze(cloze) => {
+                if let Some(documents) = &cloze.documents {
+                    self.expression(&at("documents"), documents);
+                }
                 self.template(&at("context"), &cloze.context);
                 self.template(&at("target"), &cloze.target);
             }

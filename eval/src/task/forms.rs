@@ -62,6 +62,10 @@ pub struct MinimalPairs {
 /// `[cloze]`: whether the model would say exactly this next, and how surprised it is.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Cloze {
+    /// Expression: a list of texts, each an item of its own that the templates see as `document`. Without it a record
+    /// is an item.
+    #[serde(default)]
+    pub documents: Option<String>,
     /// Template of what is given.
     pub context: String,
     /// Template of what should follow, with the space before it.

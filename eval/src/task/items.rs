@@ -6,9 +6,10 @@ use std::path::Path;
 use lore_datasets::extract::{FileRecord, records};
 use minijinja::value::Value;
 use minijinja::{Environment, Expression, Template};
+use sha2::{Digest, Sha256};
 
 use super::template::{environment, text, texts, value, variables, with};
-use super::{Error, Form, Glossary, Item, Kind, MultipleChoice, Rolling, Task, glossary, wikitext};
+use super::{Error, Form, Glossary, Item, Kind, MultipleChoice, Rolling, Selection, Task, glossary, wikitext};
 
 /// Problems that are quoted before the rest is only counted.
 const QUOTED: usize = 5;
@@ -18,17 +19,30 @@ impl Task {
     /// subset the first `limit`.
     ///
     /// # Errors
-    /// Data that cannot be read; every record of which no item can be made; two items with one id.
+    /// As [`Self::select`].
     pub fn items(&self, data: &Path, subset: Option<&str>, limit: Option<usize>) -> Result<Vec<Item>, Error> {
+        self.select(data, &Selection { subset: subset.map(str::to_owned), limit, ..Selection::default() })
+    }
+
+    /// The items that are selected, in the order of files and records, each after its examples.
+    ///
+    /// # Errors
+    /// Data that cannot be read; every record of which no item can be made; two items with one id; too few examples.
+    pub fn select(&self, data: &Path, selection: &Selection) -> Result<Vec<Item>, Error> {
+        let Selection { subset, limit, .. } = selection;
         let path = data.join(&self.data.path);
         let found = records(&self.name, &path, &self.data.files, &self.data.format.format())
             .map_err(|source| Error::Data { task: self.name.clone(), path, source: Box::new(source) })?;
+        let glossary = match &self.kind {
+            Kind::Glossary(spec) => Some(Glossary { seed: selection.seed.unwrap_or(spec.seed), ..spec.clone() }),
+            _ => None,
+        };
         let environment = environment();
         let maker = Maker::new(self, &environment)?;
         let (mut items, mut problems) = (Vec::new(), Vec::new());
-        let made = match &self.kind {
-            Kind::Glossary(glossary) => self.glossary_items(glossary, &found, &environment, &maker)?,
-            _ => found
+        let made = match &glossary {
+            Some(glossary) => self.glossary_items(glossary, &found, &environment, &maker)?,
+            None => found
                 .iter()
                 .map(|record| maker.items(record).map_err(|problem| (record.file.clone(), record.number, problem)))
                 .collect(),
@@ -49,7 +63,13 @@ impl Task {
             problems.push("there is no record".into());
         }
         self.refuse(problems)?;
-        if let Some(subset) = subset {
+        let described = self.described(&environment, &items)?;
+        let examples = match selection.shots {
+            0 => None,
+            _ => Some(self.examples(data, &items)?),
+        };
+        let mut items = self.with_examples(items, &described, examples.as_deref(), selection)?;
+        if let Some(subset) = subset.as_deref() {
             let mut names: Vec<String> = items.iter().map(|item| item.subset.clone()).collect();
             names.dedup();
             items.retain(|item| item.subset == subset);
@@ -61,16 +81,14 @@ impl Task {
                 self.refuse(vec![format!("there is no subset `{subset}`; {hint}")])?;
             }
         }
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        items.retain(|item| {
-            let count = counts.entry(item.subset.clone()).or_default();
-            *count += 1;
-            limit.is_none_or(|limit| *count <= limit)
-        });
-        Ok(items)
+        Ok(match (limit, selection.seed) {
+            (None, _) => items,
+            (Some(limit), None) => first(items, *limit),
+            (Some(limit), Some(seed)) => drawn(items, *limit, seed),
+        })
     }
 
-    fn refuse(&self, mut problems: Vec<String>) -> Result<(), Error> {
+    pub(super) fn refuse(&self, mut problems: Vec<String>) -> Result<(), Error> {
         if problems.is_empty() {
             return Ok(());
         }
@@ -112,9 +130,37 @@ impl Task {
         Ok(made)
     }
 
-    fn unusable(&self, error: &minijinja::Error) -> Error {
+    pub(super) fn unusable(&self, error: &minijinja::Error) -> Error {
         Error::Items { task: self.name.clone(), problem: error.to_string() }
     }
+}
+
+/// The first `limit` of each subset.
+fn first(mut items: Vec<Item>, limit: usize) -> Vec<Item> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    items.retain(|item| {
+        let count = counts.entry(item.subset.clone()).or_default();
+        *count += 1;
+        *count <= limit
+    });
+    items
+}
+
+/// Of each subset the `limit` items that draw the smallest numbers, in their order: what is added to the data or
+/// left out of it changes little.
+fn drawn(items: Vec<Item>, limit: usize, seed: u64) -> Vec<Item> {
+    let mut subsets: BTreeMap<&str, Vec<([u8; 32], usize)>> = BTreeMap::new();
+    for (place, item) in items.iter().enumerate() {
+        let number = Sha256::digest([&seed.to_string(), item.subset.as_str(), &item.id].join("\0"));
+        subsets.entry(&item.subset).or_default().push((number.into(), place));
+    }
+    let mut kept = HashSet::new();
+    for numbers in subsets.values_mut() {
+        numbers.sort_unstable();
+        kept.extend(numbers.iter().take(limit).map(|(_, place)| *place));
+    }
+    let items = items.into_iter().enumerate();
+    items.filter(|(place, _)| kept.contains(place)).map(|(_, item)| item).collect()
 }
 
 /// The items of one record, or its file, number and what is wrong with it.
@@ -134,7 +180,7 @@ enum Compiled<'a> {
     Rolling(&'a Rolling, Expression<'a, 'a>, Template<'a, 'a>, Template<'a, 'a>),
     MultipleChoice(&'a MultipleChoice, Template<'a, 'a>, Expression<'a, 'a>, Expression<'a, 'a>),
     MinimalPairs(&'a str, Template<'a, 'a>, [Template<'a, 'a>; 2]),
-    Cloze(Template<'a, 'a>, Template<'a, 'a>),
+    Cloze(Option<Expression<'a, 'a>>, Template<'a, 'a>, Template<'a, 'a>),
     Generate(&'a super::Generate, Template<'a, 'a>, Expression<'a, 'a>),
     Glossary,
 }
@@ -154,7 +200,10 @@ impl<'a> Maker<'a> {
             Kind::MinimalPairs(p) => {
                 Compiled::MinimalPairs(&p.delimiter, template(&p.context)?, [template(&p.good)?, template(&p.bad)?])
             }
-            Kind::Cloze(c) => Compiled::Cloze(template(&c.context)?, template(&c.target)?),
+            Kind::Cloze(c) => {
+                let documents = c.documents.as_deref().map(expression).transpose()?;
+                Compiled::Cloze(documents, template(&c.context)?, template(&c.target)?)
+            }
             Kind::Generate(g) => Compiled::Generate(g, template(&g.context)?, expression(&g.answers)?),
             Kind::Glossary(_) => Compiled::Glossary,
         };
@@ -186,6 +235,15 @@ impl<'a> Maker<'a> {
             };
             return documents.into_iter().enumerate().map(one).collect();
         }
+        if let Compiled::Cloze(Some(documents), ..) = &self.form {
+            let documents = texts(documents, &variables).map_err(in_key("documents"))?;
+            let one = |(number, document): (usize, String)| {
+                let inner = with("document", Value::from(document), &variables);
+                let id = text(&self.id, &inner).map_err(in_key("id"))?;
+                item(format!("{id}/{number}"), self.form(&inner)?)
+            };
+            return documents.into_iter().enumerate().map(one).collect();
+        }
         let id = text(&self.id, &variables).map_err(in_key("id"))?;
         Ok(vec![item(id, self.form(&variables)?)?])
     }
@@ -209,7 +267,7 @@ impl<'a> Maker<'a> {
                     vec![text(good, variables).map_err(in_key("good"))?, text(bad, variables).map_err(in_key("bad"))?];
                 choice(text(context, variables).map_err(in_key("context"))?, delimiter, sentences, 0, true)
             }
-            Compiled::Cloze(context, target) => {
+            Compiled::Cloze(_, context, target) => {
                 let context = text(context, variables).map_err(in_key("context"))?;
                 let target = text(target, variables).map_err(in_key("target"))?;
                 if target.trim().is_empty() {

@@ -21,9 +21,15 @@
 mod check;
 mod forms;
 mod glossary;
+mod harness_yaml;
 mod item;
 mod items;
+mod last_word;
+mod python;
+mod python_random;
+mod selection;
 mod shipped;
+mod shots;
 mod template;
 mod wikitext;
 
@@ -36,7 +42,9 @@ use sha2::{Digest, Sha256};
 
 pub use forms::{Cloze, Generate, Glossary, MinimalPairs, MultipleChoice, Rolling};
 pub use item::{Form, Item, hash_of_items};
-pub use shipped::{names, shipped, subset_of};
+pub use selection::Selection;
+pub use shipped::{names, shipped, shipped_text, subset_of};
+pub use shots::{Shots, Take};
 
 /// A task that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +67,14 @@ pub enum Error {
         name: String,
         /// What was probably meant, or what there is.
         hint: String,
+    },
+    /// The file is one of lm-evaluation-harness that cannot be used here.
+    #[error("{}: {problem}", path.display())]
+    Harness {
+        /// The file.
+        path: PathBuf,
+        /// Everything that stands against it.
+        problem: String,
     },
     /// The data cannot be read.
     #[error("task {task}: its data {} cannot be read; --data (or LORE_DATA) names the folder that `path` is relative to", path.display())]
@@ -97,6 +113,10 @@ pub struct Task {
     pub id: String,
     /// Template of the part of the task that an item belongs to; empty where there are none.
     pub subset: String,
+    /// Template of what stands before everything that is asked; sees `subset`.
+    pub description: String,
+    /// Where solved examples come from, for whoever asks for some.
+    pub shots: Shots,
     /// How a record becomes an item.
     pub kind: Kind,
     /// Hash of the file's text, 64 hexadecimal digits.
@@ -187,6 +207,10 @@ struct TaskFile {
     #[serde(default)]
     subset: String,
     #[serde(default)]
+    description: String,
+    #[serde(default)]
+    shots: Shots,
+    #[serde(default)]
     rolling: Option<Rolling>,
     #[serde(default)]
     multiple_choice: Option<MultipleChoice>,
@@ -208,11 +232,14 @@ fn default_id() -> String {
 const KINDS: &str = "[rolling], [multiple_choice], [minimal_pairs], [cloze], [generate], [glossary]";
 
 impl Task {
-    /// Reads a task file.
+    /// Reads a task file; one that ends in `.yaml` is of lm-evaluation-harness, see `docs/tasks.md`.
     ///
     /// # Errors
     /// When it cannot be read, and everything that is wrong with it, at once.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        if harness_yaml::is_harness_file(path) {
+            return harness_yaml::open(path);
+        }
         let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
         let text = String::from_utf8(std::fs::read(path).map_err(unreadable)?)
             .map_err(|error| unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error())))?;
@@ -244,6 +271,10 @@ impl Task {
         check.path("data.path", &file.data.path);
         check.template("id", &file.id);
         check.template("subset", &file.subset);
+        check.template("description", &file.description);
+        if let Some(data) = &file.shots.data {
+            check.path("shots.data.path", &data.path);
+        }
         if let [kind] = kinds.as_slice() {
             check.kind(kind);
         }
@@ -259,6 +290,8 @@ impl Task {
             data: file.data,
             id: file.id,
             subset: file.subset,
+            description: file.description,
+            shots: file.shots,
             kind: kinds.remove(0),
             sha256: hex(&Sha256::digest(text.as_bytes())),
         })

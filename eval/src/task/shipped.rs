@@ -14,6 +14,7 @@ const FILES: &[(&str, &str)] = files![
     "arc_easy",
     "blimp",
     "factbook_capitals",
+    "last_word",
     "mmlu",
     "mmlu_continuation",
     "openstax_glossary",
@@ -27,6 +28,11 @@ const FILES: &[(&str, &str)] = files![
 /// Names of the tasks that come with the program, in alphabetical order.
 pub fn names() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(name, _)| *name)
+}
+
+/// The file of the task of this name.
+pub fn shipped_text(name: &str) -> Option<&'static str> {
+    FILES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
 /// The task of this name.

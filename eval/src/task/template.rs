@@ -4,7 +4,7 @@ use lore_datasets::extract::FileRecord;
 use minijinja::value::{Value, ValueKind, merge_maps};
 use minijinja::{AutoEscape, Environment, Expression, Template, UndefinedBehavior, context};
 
-use super::wikitext;
+use super::{last_word, python, wikitext};
 
 /// Instructions one rendering may take.
 const FUEL: u64 = 20_000_000;
@@ -16,8 +16,13 @@ pub(super) fn environment<'a>() -> Environment<'a> {
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_keep_trailing_newline(true);
     environment.set_fuel(Some(FUEL));
+    environment.set_unknown_method_callback(python::method);
+    environment.add_filter("answer_place", python::answer_place);
     environment.add_filter("wikitext_articles", |text: String| wikitext::articles(&text));
     environment.add_filter("wikitext_detokenize", |text: String| wikitext::detokenize(&text));
+    environment.add_filter("last_word_passages", |text: String| last_word::passages(&text));
+    environment.add_filter("before_last_word", |text: String| last_word::before(&text));
+    environment.add_filter("last_word", |text: String| last_word::last(&text));
     environment
 }
 

@@ -86,6 +86,13 @@ pub struct Staged {
     pub verified: Verified,
 }
 
+impl Staged {
+    /// Where it waits, as PEFT opens it; gone when this is dropped.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
 impl Library {
     /// The library in `root`, which need not exist.
     pub fn new(root: impl Into<PathBuf>) -> Self {

@@ -7,13 +7,11 @@ use lore_eval::engine::Subject;
 use lore_eval::result::{ModelIdentity, ModuleIdentity};
 use lore_model::Decoder;
 use lore_modules::peft;
-use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::location::{Location, ModuleArgument, WeightedModule, resolve_modules};
 use crate::models::{LoadedModel, load_model};
 use crate::session::Session;
-use crate::stages::sha256_of;
 
 /// The model to ask, as the command line names it.
 #[derive(Debug, clap::Args)]
@@ -73,19 +71,20 @@ impl Asked {
     }
 }
 
-fn identify(module: &WeightedModule) -> Result<ModuleIdentity> {
+/// What a module is called, and the hash of its files.
+///
+/// # Errors
+/// A folder that is no module.
+pub fn identify(module: &WeightedModule) -> Result<ModuleIdentity> {
     // Says better than a missing file what is wrong with a folder that is no module.
     peft::read(&module.path)?;
     let hash = |name: &str| sha256_of_file(&module.path.join(name));
-    let files = json!({
-        "adapter_config.json": hash("adapter_config.json")?,
-        "adapter_model.safetensors": hash("adapter_model.safetensors")?,
-    });
-    Ok(ModuleIdentity { name: name_of(&module.path), sha256: sha256_of(&files), weight: module.weight })
+    let sha256 = ModuleIdentity::hash_of_files(&hash("adapter_config.json")?, &hash("adapter_model.safetensors")?);
+    Ok(ModuleIdentity { name: name_of(&module.path), sha256, weight: module.weight })
 }
 
 /// The last part of a path, resolved where it is `.` or a link.
-fn name_of(path: &Path) -> String {
+pub fn name_of(path: &Path) -> String {
     let whole = path.file_name().map(|_| path.to_owned()).or_else(|| path.canonicalize().ok());
     whole
         .as_ref()
@@ -102,6 +101,11 @@ pub struct DataArguments {
 }
 
 impl DataArguments {
+    /// Whether a folder is named at all.
+    pub fn is_named(&self) -> bool {
+        self.data.is_some() || std::env::var_os("LORE_DATA").is_some()
+    }
+
     /// The folder.
     ///
     /// # Errors

@@ -2,7 +2,9 @@
 
 pub mod asked;
 mod compare;
+mod matrix;
 mod run;
+mod signed;
 mod table;
 mod tasks;
 mod verify;
@@ -40,6 +42,7 @@ pub struct EvalArguments {
 enum EvalCommand {
     Compare(compare::CompareArguments),
     Verify(verify::VerifyArguments),
+    Matrix(matrix::MatrixArguments),
     Tasks(tasks::TasksArguments),
 }
 
@@ -52,6 +55,7 @@ pub fn eval(arguments: &EvalArguments, session: &Session) -> Result<()> {
         None => run::run(&arguments.run, session),
         Some(EvalCommand::Compare(arguments)) => compare::compare(arguments, session),
         Some(EvalCommand::Verify(arguments)) => verify::verify(arguments, session),
+        Some(EvalCommand::Matrix(arguments)) => matrix::matrix(arguments, session),
         Some(EvalCommand::Tasks(_)) => tasks::tasks(),
     }
 }

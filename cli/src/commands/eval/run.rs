@@ -8,11 +8,12 @@ use lore_eval::engine::{self, Options, evaluate};
 use lore_eval::harness::{self, Date, Exported};
 use lore_eval::result::{Circumstances, TaskResult};
 use lore_eval::sample::Sample;
-use lore_eval::task::{Item, subset_of};
+use lore_eval::task::{Item, Selection, subset_of};
 
 use super::asked::{DataArguments, ModelArguments};
-use super::table;
+use super::{signed, table};
 use crate::clock;
+use crate::commands::pack::open_key;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
@@ -27,6 +28,12 @@ pub struct RunArguments {
     /// Only the first N items of each subset
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
+    /// Solved examples before each question, as lm-evaluation-harness puts them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    shots: u16,
+    /// Draw the items of --limit, the examples of --shots and the distractors of glossaries
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     #[command(flatten)]
     data: DataArguments,
     /// Do not score choices without their question too
@@ -38,6 +45,9 @@ pub struct RunArguments {
     /// Folder for results, samples, and both as lm-evaluation-harness lays them out
     #[arg(long, value_name = "DIR", required = true)]
     out: Option<PathBuf>,
+    /// Sign the results with this secret key (`lore pack keygen` makes one); any minisign checks the signatures
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
 }
 
 /// Asks every task, writing each result as soon as it is there.
@@ -47,36 +57,40 @@ pub struct RunArguments {
 pub fn run(arguments: &RunArguments, session: &Session) -> Result<()> {
     let out = arguments.out.as_ref().ok_or_else(|| Error::Usage("--out is missing".into()))?;
     let folder = arguments.data.folder()?;
-    let limit = arguments.limit.map(|limit| limit as usize);
+    let key = arguments.sign.as_deref().map(open_key).transpose()?;
     let mut asked = Vec::new();
     for argument in &arguments.tasks {
         let (task, subset) = subset_of(argument)?;
-        let items = task.items(&folder, subset.as_deref(), limit)?;
-        asked.push((task, subset, items));
+        let limit = arguments.limit.map(|limit| limit as usize);
+        let selection = Selection { subset, limit, seed: arguments.seed, shots: arguments.shots.into() };
+        let items = task.select(&folder, &selection)?;
+        asked.push((task, selection, items));
     }
     fs::create_dir_all(out).map_err(Error::io(out))?;
     let model = arguments.model.load(session)?;
     let device = session.device.to_string();
-    let key = model.identity.key(&device);
+    let identity = model.identity.key(&device);
     let mut cache = if arguments.fresh {
-        ScoreCache::in_memory(&key)
+        ScoreCache::in_memory(&identity)
     } else {
         let folder = session.fetcher.cache_dir().join("scores");
-        ScoreCache::open(&folder, &key).map_err(|(path, source)| engine::Error::Cache { path, source })?
+        ScoreCache::open(&folder, &identity).map_err(|(path, source)| engine::Error::Cache { path, source })?
     };
     let options = Options { answer_only: !arguments.no_answer_only, ..Options::default() };
     let mut done: Vec<(TaskResult, Vec<Item>, Vec<Sample>)> = Vec::new();
-    for (task, subset, items) in asked {
+    for (task, selection, items) in asked {
         let samples = evaluate(&model.subject(), &task.name, &items, &options, &mut cache, session.progress.as_ref())?;
         let circumstances = Circumstances {
             model: model.identity.clone(),
-            subset,
-            limit,
+            selection,
             answer_only: options.answer_only,
             device: device.clone(),
         };
         let result = TaskResult::new(&task, &items, &samples, circumstances);
         let path = result.write(out, &samples)?;
+        if let Some(key) = &key {
+            signed::sign(&path, key)?;
+        }
         print!("{}", table::result(&result, done.is_empty()));
         session.progress.note(&format!("{}: {}", result.name(), path.display()));
         done.push((result, items, samples));

@@ -10,7 +10,8 @@ use lore_eval::task::{Item, Task, shipped};
 use lore_eval::verify::{agree, check, draw};
 
 use super::asked::{Asked, DataArguments, ModelArguments};
-use super::result_files;
+use super::{result_files, signed};
+use crate::commands::pack::KeysOption;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
@@ -39,6 +40,8 @@ pub struct VerifyArguments {
     /// Which items are drawn [default: unpredictable]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    #[command(flatten)]
+    keys: KeysOption,
 }
 
 /// Verifies every result.
@@ -54,16 +57,17 @@ pub fn verify(arguments: &VerifyArguments, session: &Session) -> Result<()> {
     let mut claims = Vec::new();
     for file in &files {
         let (result, samples) = TaskResult::read(file)?;
+        let signer = signed::check(file, &arguments.keys.keyring())?;
         let task = match tasks.iter().find(|task| task.name == result.task.name) {
             Some(task) => task.clone(),
             None => shipped(&result.task.name)?,
         };
-        let items = task.items(&folder, result.task.subset.as_deref(), result.items.limit)?;
+        let items = task.select(&folder, &result.selection())?;
         check(&result, &samples, &task, &items).map_err(|problems| refuse(file, &problems))?;
-        claims.push((file, result, samples, items));
+        claims.push((file, result, samples, items, signer));
     }
     let asked = arguments.model.load(session)?;
-    for (file, result, samples, items) in claims {
+    for (file, result, samples, items, signer) in claims {
         same_model(&result.model, &asked).map_err(|problem| refuse(file, &[problem]))?;
         let count = if arguments.items == 0 { items.len() } else { arguments.items };
         let places = draw(items.len(), count, seed);
@@ -78,7 +82,7 @@ pub fn verify(arguments: &VerifyArguments, session: &Session) -> Result<()> {
             return Err(refuse(file, &problems));
         }
         println!(
-            "{}: verified; {} of {} items asked anew (seed {seed}), all figures follow from the samples",
+            "{}: verified; {} of {} items asked anew (seed {seed}), all figures follow from the samples; {signer}",
             file.display(),
             places.len(),
             items.len()

@@ -1,6 +1,6 @@
 //! `lore pack keygen`, `sign`, `trust` and `revoke`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lore_packs::Keyring;
 use lore_packs::keyring::Revocation;
@@ -93,13 +93,21 @@ pub fn signing_key(keyring: &Keyring) -> Result<SigningKey> {
     if !path.exists() {
         return Err(Error::Failed(format!("there is no key at {}; `lore pack keygen` makes one", path.display())));
     }
+    open_key(&path)
+}
+
+/// The secret key in a file.
+///
+/// # Errors
+/// A file that is none, or whose password is not known.
+pub fn open_key(path: &Path) -> Result<SigningKey> {
     let password = || {
         std::env::var(PASSWORD).map_err(|_| lore_packs::Error::Key {
             what: path.display().to_string(),
             problem: format!("it is encrypted; set {PASSWORD} to its password"),
         })
     };
-    Ok(SigningKey::open(&path, password)?)
+    Ok(SigningKey::open(path, password)?)
 }
 
 /// Signs a pack.

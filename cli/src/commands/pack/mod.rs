@@ -13,6 +13,8 @@ mod run_facts;
 mod shelf;
 
 use clap::Subcommand;
+pub use folders::KeysOption;
+pub use keys::{open_key, signing_key};
 
 use crate::error::Result;
 use crate::session::Session;

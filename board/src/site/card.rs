@@ -1,0 +1,46 @@
+//! A stranger's Markdown as harmless HTML.
+
+use minijinja::Value;
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, html};
+
+/// The card without its front matter. HTML in it is shown as text, images are left out, and links lead only to the
+/// web.
+pub(super) fn card(markdown: &str) -> Value {
+    let body = match markdown.strip_prefix("---\n").and_then(|rest| rest.split_once("\n---\n")) {
+        Some((_, body)) => body,
+        None => markdown,
+    };
+    let mut links = Vec::new();
+    let safe = Parser::new_ext(body, Options::ENABLE_TABLES).filter_map(|event| match event {
+        Event::Html(text) | Event::InlineHtml(text) => Some(Event::Text(text)),
+        Event::Start(Tag::Image { .. }) | Event::End(TagEnd::Image) => None,
+        Event::Start(Tag::Link { ref dest_url, .. }) => {
+            let good = dest_url.starts_with("https://") || dest_url.starts_with("http://");
+            links.push(good);
+            good.then_some(event)
+        }
+        Event::End(TagEnd::Link) => links.pop().unwrap_or(false).then_some(event),
+        event => Some(event),
+    });
+    let events: Vec<Event<'_>> = safe.collect();
+    let mut text = String::new();
+    html::push_html(&mut text, events.into_iter());
+    Value::from_safe_string(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn nothing_of_a_card_runs_or_loads() {
+        let given = "---\nlicense: mit\n---\n# Rivers\n<script>alert(1)</script> and <b onclick=x>b</b> \
+                     ![pixel](https://spy.example/a.png) [bad](javascript:alert(1)) [good](https://example.org)\n";
+        let made = super::card(given).to_string();
+        for bad in ["<script", "<b ", "<img", "spy.example", "javascript:", "license: mit"] {
+            assert!(!made.contains(bad), "{bad}: {made}");
+        }
+        assert!(
+            made.contains("<h1>Rivers</h1>") && made.contains("<a href=\"https://example.org\">good</a>"),
+            "{made}"
+        );
+    }
+}

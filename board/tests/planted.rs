@@ -1,0 +1,166 @@
+//! A board with planted truths: what is better comes first, what is equal ties, and what cheats is found.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod planted_board;
+
+use std::fs;
+use std::path::PathBuf;
+
+use lore_board::folder::BASE;
+use lore_board::holdout::HeldOut;
+use lore_board::log::{Event, Outcome};
+use lore_board::rerun::HOLDOUT;
+use lore_board::standing::{Flag, Standing};
+use lore_board::submission::Submission;
+use lore_board::{Board, Error};
+use planted_board::{Answers, Planted, QUIZ, TIME};
+
+#[test]
+fn the_right_one_is_first_copies_tie_and_cheats_are_found() {
+    let mut planted = Planted::new();
+    let asked: Vec<String> = (0..240).filter(|i| i % 3 == 0).map(|i| i.to_string()).collect();
+    let noisy = planted.add("noisy", Answers::Near(41));
+    let better = planted.add("better", Answers::Skill(2.2, 42));
+    let copy = planted.add("copy", Answers::Skill(2.2, 42));
+    let middling = planted.add("middling", Answers::Skill(1.1, 43));
+    let learnt = planted.add("contaminated", Answers::Learnt(&asked));
+    let lengths = planted.add("lengths", Answers::Longest);
+    let standing = Standing::of(&planted.board).unwrap();
+    let group = |id: &str| standing.row(id).unwrap().group;
+    let flags = |id: &str| &standing.row(id).unwrap().flags;
+
+    // The better one and its copy are first, together; the middling one follows; noise ties with the base.
+    assert_eq!((group(&better), group(&copy)), (Some(0), Some(0)));
+    assert_eq!(group(&middling), Some(1));
+    assert_eq!((group(&noisy), group(BASE)), (Some(2), Some(2)));
+    let identical = |flag: &Flag| matches!(flag, Flag::SameAs { .. });
+    assert_eq!([&better, &copy].iter().filter(|id| flags(id).iter().any(identical)).count(), 1);
+
+    // What was learnt by heart counts nothing: flagged, and no better than the base.
+    let contaminated = flags(&learnt).iter().find_map(|flag| match flag {
+        Flag::Contaminated { items, of } => Some((*items, *of)),
+        _ => None,
+    });
+    let (dirty, of) = contaminated.expect("it is flagged");
+    assert!(dirty > 40 && dirty <= 80 && of > 200, "{dirty} of {of}");
+    assert_eq!(group(&learnt), group(BASE));
+    let row = standing.row(&learnt).unwrap();
+    assert!(row.tasks[0].gain.value > 0.1, "what it would have gained: {:?}", row.tasks[0].gain);
+    assert!(row.tasks[0].dirty.unwrap().value > 0.4 && row.tasks[0].clean.unwrap().value == 0.0);
+
+    // Lengths beat the base, and lose to the control.
+    let row = standing.row(&lengths).unwrap();
+    assert!(row.tasks[0].gain.value > 2.0 * row.tasks[0].gain.standard_error, "{:?}", row.tasks[0].gain);
+    assert_eq!(group(&lengths), None);
+    let control = "choosing the longest answer".to_owned();
+    assert!(row.flags.contains(&Flag::ExplainedByControl { task: "quiz".into(), control }), "{:?}", row.flags);
+    assert!(row.unranked.as_deref().unwrap().contains("no more than choosing the longest answer"));
+    for honest in [&better, &middling, &noisy] {
+        let explained = |flag: &Flag| matches!(flag, Flag::ExplainedByControl { .. } | Flag::Contaminated { .. });
+        assert!(!flags(honest).iter().any(explained), "{honest}: {:?}", flags(honest));
+    }
+
+    // The log, the files and the figures agree; the site can be made.
+    let checked = planted.board.verify(Some(&planted.workshop.path("data"))).unwrap();
+    assert_eq!((checked.results, checked.unsigned), (7 * 3, 0));
+    let site = planted.workshop.path("site");
+    let made = lore_board::site::build(&planted.board, &standing, &site, "lore test").unwrap();
+    assert!(made.files > 20);
+    let main = fs::read_to_string(site.join("index.html")).unwrap();
+    for part in ["2 share the first place", "contaminated: ", "quiz: no better than choosing the longest answer"] {
+        assert!(main.contains(part), "`{part}` is not on the main page");
+    }
+    assert!(!main.contains("http://") && !main.contains("https://"), "it loads nothing from elsewhere");
+}
+
+#[test]
+fn alterations_are_refused() {
+    let mut planted = Planted::new();
+    let id = planted.add("better", Answers::Skill(1.1, 42));
+    let root = planted.board.root().to_owned();
+    let reopened = || Board::open(&root).and_then(|board| board.verify(None));
+    reopened().unwrap();
+    let refused = |path: PathBuf, change: &dyn Fn(String) -> String, part: &str| {
+        let before = fs::read_to_string(&path).unwrap();
+        let after = change(before.clone());
+        assert_ne!(before, after, "{part}");
+        fs::write(&path, after).unwrap();
+        let error = reopened().unwrap_err();
+        assert!(matches!(error, Error::Altered { .. } | Error::Result(_) | Error::Pack(_)), "{error}");
+        assert!(error.to_string().contains(part), "`{part}` is not in: {error}");
+        fs::write(&path, before).unwrap();
+    };
+    let result = planted.board.result_path(&id, 0, 12);
+    let raise = |text: String| text.replacen("\"value\": 0.", "\"value\": 0.9", 1);
+    refused(result.clone(), &raise, "quiz.json is altered: it does not have the sha256 that the log names");
+    let better = |text: String| text.replacen("\"acc\":0.0", "\"acc\":1.0", 1);
+    refused(result.with_file_name("quiz.samples.jsonl"), &better, "quiz.samples.jsonl is altered");
+    refused(root.join("board.toml"), &|text| text.replace("13", "14"), "board.toml is altered");
+    refused(root.join("tasks/quiz.toml"), &|text| text.replace("version = 1", "version = 2"), "quiz.toml is altered");
+    refused(root.join("log.jsonl"), &|text| text.replacen("Ada", "Eve", 1), "log.jsonl is altered: entry 2");
+    refused(root.join("head.json"), &|text| text.replacen('4', "3", 1), "head.json is altered");
+    // An end that is cut off, although what is left is a chain.
+    let cut = |text: String| text.lines().take(3).map(|line| format!("{line}\n")).collect();
+    refused(root.join("log.jsonl"), &cut, "the operator signed 4 entries");
+    reopened().unwrap();
+
+    // Made up from end to end, with hashes to match, but signed by someone else.
+    let stranger = planted.workshop.key("stranger.key");
+    let mut board = Board::open(&root).unwrap();
+    let files = board.files_below(&board.results(&id)).unwrap();
+    let event = Event::Rerun { id: id.clone(), files };
+    let error = board.record(TIME, event.clone(), &stranger).unwrap_err();
+    assert!(error.to_string().contains("the board belongs to the key"), "{error}");
+    board.note(TIME, event).unwrap();
+    let error = reopened().unwrap_err();
+    assert!(error.to_string().contains("entry 4 is the operator's, who did not sign it"), "{error}");
+}
+
+#[test]
+fn disputes_are_recorded_and_take_modules_out() {
+    let mut planted = Planted::new();
+    let id = planted.add("better", Answers::Skill(1.1, 42));
+    let reason = "its items are known".to_owned();
+    let event = Event::Disputed { id: id.clone(), by: "Babbage".into(), reason };
+    let entry = planted.board.note(TIME, event).unwrap();
+    let standing = Standing::of(&planted.board).unwrap();
+    assert!(standing.row(&id).unwrap().flags.contains(&Flag::Disputed));
+    assert_eq!(planted.board.verify(None).unwrap().unsigned, 1);
+    let event = Event::Settled { dispute: entry, outcome: Outcome::Withdrawn, reason: "so they are".into() };
+    planted.board.record(TIME, event, &planted.key).unwrap();
+    let standing = Standing::of(&planted.board).unwrap();
+    let row = standing.row(&id).unwrap();
+    assert_eq!((row.group, row.unranked.as_deref()), (None, Some("withdrawn: so they are")));
+    assert_eq!(planted.board.verify(None).unwrap().unsigned, 0);
+    // The same pack again is no new one.
+    let pack = planted.workshop.path("better.lorepack");
+    let submission = Submission { pack: &pack, by: "Ada", hash_only: true, claims: vec![] };
+    let error = planted.board.submit(&submission, TIME).unwrap_err();
+    assert!(error.to_string().contains("handed in before"), "{error}");
+}
+
+#[test]
+fn gains_that_stay_in_public_are_told() {
+    let mut planted = Planted::new();
+    let held_out =
+        |gain: f64| vec![HeldOut { name: "private".into(), of: "quiz".into(), items: 240, gain, standard_error: 0.04 }];
+    let mut gap = |name: &str, gain: f64| {
+        let id = planted.add(name, Answers::Skill(1.6, 7));
+        let path = planted.board.results(&id).join(HOLDOUT);
+        fs::write(path, serde_json::to_vec(&held_out(gain)).unwrap()).unwrap();
+        planted.record(&id);
+        let standing = Standing::of(&planted.board).unwrap();
+        let row = standing.row(&id).unwrap();
+        (row.tasks[0].gain.value, row.flags.iter().any(|flag| matches!(flag, Flag::PublicPrivateGap { .. })))
+    };
+    let (public, found) = gap("tuned", 0.0);
+    assert!(public > 0.2 && found, "{public}");
+    assert!(!gap("honest", public).1);
+    // The promise of the board binds its operator.
+    let folder = planted.workshop.path("data");
+    fs::write(folder.join("private.toml"), QUIZ).unwrap();
+    assert_eq!(planted.board.holdout_tasks(&folder).unwrap().len(), 1);
+    let text = fs::read_to_string(folder.join("quiz.jsonl")).unwrap();
+    fs::write(folder.join("quiz.jsonl"), text.replacen("it 1", "it 7", 1)).unwrap();
+    assert!(planted.board.holdout_tasks(&folder).unwrap_err().to_string().contains("other items"));
+}
