@@ -109,7 +109,7 @@ impl Contamination {
                 (text, Split::Train)
             })
             .collect();
-        for item in decontaminate(documents, &sets, Remove::Nothing, &Silent).items {
+        for item in decontaminate(documents, &sets, Remove::Nothing, &Silent)?.items {
             found.items.entry(item.set).or_default().insert(item.item);
         }
         Ok(found)
