@@ -8,6 +8,7 @@ mod launch;
 mod location;
 mod memory;
 mod models;
+mod on_demand;
 mod plan;
 mod progress;
 mod quantity;
@@ -49,6 +50,8 @@ enum Command {
     Finetune(commands::finetune::FinetuneArguments),
     Generate(commands::generate::GenerateArguments),
     Score(commands::score::ScoreArguments),
+    Serve(commands::serve::ServeArguments),
+    Chat(commands::chat::ChatArguments),
     Compose(commands::compose::ComposeArguments),
     Module(commands::module::ModuleArguments),
     Eval(Box<commands::eval::EvalArguments>),
@@ -130,6 +133,8 @@ fn dispatch(arguments: &Arguments) -> Result<()> {
         Command::Leaderboard(arguments) => commands::leaderboard::leaderboard(arguments, &session),
         Command::Bench(arguments) => commands::bench::bench(arguments, &session),
         Command::Generate(arguments) => commands::generate::run(arguments, &session),
+        Command::Serve(arguments) => commands::serve::serve(arguments, &session),
+        Command::Chat(arguments) => commands::chat::chat(arguments, &session),
         Command::Score(arguments) => commands::score::score(arguments, &session),
         Command::Compose(arguments) => commands::compose::run(arguments, &session),
         Command::Module(arguments) => commands::module::run(arguments, &session),

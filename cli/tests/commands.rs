@@ -42,7 +42,10 @@ fn snapshot(name: &str, arguments: &[&str], files: &[(&str, &str)]) {
 #[test]
 fn help() {
     snapshot("help", &["--help"], &[]);
-    let alone = ["run", "fetch", "generate", "score", "compose", "convert", "trim", "doctor", "bench", "finetune"];
+    let alone = [
+        "run", "fetch", "generate", "score", "serve", "chat", "compose", "convert", "trim", "doctor", "bench",
+        "finetune",
+    ];
     for command in alone {
         snapshot(&format!("help_{command}"), &[command, "--help"], &[]);
     }

@@ -74,6 +74,7 @@ impl Block {
             weight: Weight::Dense(take(&format!("{name}.weight"))),
             bias: bias.then(|| take(&format!("{name}.bias"))),
             update: None,
+            beside: Vec::new(),
         };
         let (q_proj, k_proj) = (projection("self_attn.q_proj", bias), projection("self_attn.k_proj", bias));
         let (v_proj, o_proj) = (projection("self_attn.v_proj", bias), projection("self_attn.o_proj", false));

@@ -9,6 +9,7 @@ use crate::ops::attention::attention;
 use crate::ops::embedding::embedding;
 use crate::ops::recompute::recomputed;
 use crate::ops::rms_norm::rms_norm;
+use crate::ops::row_updates::RowUpdate;
 use crate::ops::sequences::Sequences;
 use crate::projection::{LowRank, Projection};
 use crate::rope::frequencies;
@@ -97,6 +98,18 @@ impl Decoder {
         for (layer, block) in decoder.blocks.iter_mut().enumerate() {
             for (name, projection) in block.projections_mut() {
                 projection.update = update(&format!("model.layers.{layer}.{name}"), projection);
+            }
+        }
+        decoder
+    }
+
+    /// The same decoder with what each projection adds for some rows of a batch chosen by its name; see
+    /// [`Projection::beside`](crate::projection::Projection::beside).
+    pub fn with_beside(&self, mut beside: impl FnMut(&str) -> Vec<RowUpdate>) -> Self {
+        let mut decoder = self.clone();
+        for (layer, block) in decoder.blocks.iter_mut().enumerate() {
+            for (name, projection) in block.projections_mut() {
+                projection.beside = beside(&format!("model.layers.{layer}.{name}"));
             }
         }
         decoder

@@ -2,6 +2,7 @@
 
 use crate::ops::host::{matrix, values};
 use crate::ops::projection::{frozen_linear, frozen_low_rank_linear, linear, low_rank, low_rank_linear, product};
+use crate::ops::row_updates::{RowUpdate, with_row_updates};
 use crate::quantised::BlockMatrix;
 use burn::tensor::Tensor;
 use std::sync::Arc;
@@ -185,14 +186,21 @@ pub struct Projection {
     pub bias: Option<Tensor<2>>,
     /// What the active modules add.
     pub update: Option<LowRank>,
+    /// What is added for some rows of a batch, one after another and without a gradient: modules that requests ask for.
+    pub beside: Vec<RowUpdate>,
 }
 
 impl Projection {
     /// `x: [rows, in]` to `[rows, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let input = (!self.beside.is_empty()).then(|| x.clone());
         let out = match &self.update {
             Some(update) => update.beside(x, &self.weight),
             None => self.weight.product(x),
+        };
+        let out = match input {
+            Some(x) => with_row_updates(out, &x, &self.beside),
+            None => out,
         };
         match &self.bias {
             Some(bias) => out + bias.clone(),

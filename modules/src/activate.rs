@@ -18,21 +18,41 @@ pub struct LoadedModule {
 impl LoadedModule {
     /// Puts an adapter's matrices onto `device`.
     pub fn new(adapter: &Adapter, device: &Device) -> Self {
-        let mut bytes = 0;
-        let updates = adapter.updates.iter().map(|(path, update)| {
+        Self::taking(adapter.clone(), device)
+    }
+
+    /// [`LoadedModule::new`] without a copy of the adapter's matrices on the CPU.
+    pub fn taking(adapter: Adapter, device: &Device) -> Self {
+        let (mut bytes, mut magnitudes) = (0, BTreeMap::new());
+        let updates = adapter.updates.into_iter().map(|(path, update)| {
             bytes += 4 * (update.a.len() + update.b.len());
-            let a = matrix(update.a.clone(), update.rank, update.in_features, device);
-            let b = matrix(update.b.clone(), update.out_features, update.rank, device);
-            (path.clone(), LowRank::new(a, b, update.scale))
+            if let Some(magnitude) = update.magnitude {
+                bytes += 4 * magnitude.len();
+                magnitudes.insert(path.clone(), matrix(magnitude, 1, update.out_features, device));
+            }
+            let a = matrix(update.a, update.rank, update.in_features, device);
+            let b = matrix(update.b, update.out_features, update.rank, device);
+            (path, LowRank::new(a, b, update.scale))
         });
         let updates = updates.collect();
-        let magnitudes = adapter.updates.iter().filter_map(|(path, update)| {
-            let magnitude = update.magnitude.clone()?;
-            bytes += 4 * magnitude.len();
-            Some((path.clone(), matrix(magnitude, 1, update.out_features, device)))
-        });
-        let magnitudes = magnitudes.collect();
         Self { updates, magnitudes, bytes }
+    }
+
+    /// The module with its magnitudes (DoRA) turned into gains on the outputs of `base`, so that nothing is left to be
+    /// computed when it is made active there.
+    pub fn bound(mut self, base: &Decoder) -> Self {
+        for (layer, block) in base.blocks.iter().enumerate() {
+            for (name, projection) in block.projections() {
+                let path = format!("model.layers.{layer}.{name}");
+                if self.magnitudes.contains_key(&path)
+                    && let Some(update) = self.update_of(&path, projection)
+                {
+                    self.magnitudes.remove(&path);
+                    self.updates.insert(path, update);
+                }
+            }
+        }
+        self
     }
 
     /// Bytes its matrices take.

@@ -19,8 +19,8 @@ use crate::adapter::{Adapter, LowRank};
 use crate::config::AdapterConfig;
 use crate::layout::{self, UpdateShape, factor, magnitude};
 
-const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
+pub(crate) const CONFIG: &str = "adapter_config.json";
+pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
 /// A module has hundreds of tensors, not millions; a longer header is an attack.
 pub const HEADER_LIMIT: usize = 1 << 20;
 

@@ -1,5 +1,6 @@
 //! `lore bench`: how fast this machine trains, scores and writes.
 
+mod modules;
 mod profile_table;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ use crate::session::Session;
 #[command(after_help = "Examples:
   lore bench lora
   lore bench lora --profile
+  lore bench modules
   lore bench distil --sequences 8 --rounds 10 --json
   scripts/bench --peer python3")]
 pub struct BenchArguments {
@@ -122,6 +124,8 @@ enum Workload {
     Decode,
     /// Scoring 200 multiple-choice items of four choices
     Score,
+    /// Loading rank-16 modules, changing which are active, and writing one text with 0, 1, 2 and 4 of them
+    Modules,
 }
 
 /// Measures and prints.
@@ -136,6 +140,9 @@ pub fn bench(arguments: &BenchArguments, session: &Session) -> Result<()> {
         (Some(blocks), Workload::Lora) => decoder.quantised(blocks.into()),
         (Some(_), _) => return Err(Error::Usage("--quantise is for `lore bench lora`".into())),
     };
+    if arguments.workload == Workload::Modules {
+        return modules::bench(&decoder, arguments.rounds.into(), arguments.json);
+    }
     let work = Work {
         decoder,
         rows: usize::from(arguments.sequences) * usize::from(arguments.length),
@@ -175,6 +182,7 @@ fn measure(arguments: &BenchArguments, work: &Work) -> Result<(&'static str, Mea
         Workload::Prefill => ("tokens/s", work.generation(1)?),
         Workload::Decode => ("tokens/s", work.generation(64)?),
         Workload::Score => ("items/s", work.scoring()?),
+        Workload::Modules => unreachable!("measured in its own way"),
     })
 }
 
@@ -230,7 +238,7 @@ fn estimated_memory(arguments: &BenchArguments, decoder: &Decoder) -> Option<u64
                 ModelConfig { num_hidden_layers: usize::from(arguments.layers).div_ceil(2), ..decoder.config.clone() };
             Some(memory::of_whole_step(&student, &train, Taught::By(&decoder.config)))
         }
-        Workload::Prefill | Workload::Decode | Workload::Score => None,
+        Workload::Prefill | Workload::Decode | Workload::Score | Workload::Modules => None,
     }
 }
 

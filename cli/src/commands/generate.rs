@@ -6,11 +6,14 @@ use std::path::PathBuf;
 
 use lore_model::generate::{Generation, generate};
 use lore_model::sampling::Sampling;
+use lore_modules::on_demand::ActiveSet;
 
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::location::{Location, ModuleArgument, WeightedModule, resolve_modules};
-use crate::models::load_model;
+use crate::models::{LoadedModel, load_model};
+use crate::on_demand::{LibraryOptions, Modules, chooser, no_router, parse_modules};
+use crate::quantity;
 use crate::session::Session;
 
 /// Continue a text with a base and any modules
@@ -18,6 +21,8 @@ use crate::session::Session;
 #[command(after_help = "Examples:
   lore generate --base runs/quickstart/base --module runs/quickstart/modules/geography \\
       --prompt 'The capital of Mongolia is'
+  lore generate --base runs/quickstart/base --library runs/quickstart/modules \\
+      --modules geography=0.5,history=0.5 --memory 512MB --prompt 'The capital of Mongolia is'
   lore generate --base hf:owner/base --module DIR=0.5 --module OTHER=0.5 \\
       --prompt 'Once' --temperature 0.8 --seed 7")]
 pub struct GenerateArguments {
@@ -27,6 +32,11 @@ pub struct GenerateArguments {
     /// A module, a directory or source, and what it is multiplied by [weight: 1]; may be repeated
     #[arg(long = "module", value_name = "DIR[=WEIGHT]")]
     modules: Vec<ModuleArgument>,
+    /// Modules of the library by their names, loaded on demand, or `auto`
+    #[arg(long = "modules", value_name = "NAME[=WEIGHT],..", value_parser = parse_modules, conflicts_with = "modules")]
+    named: Option<Modules>,
+    #[command(flatten)]
+    library: LibraryOptions,
     /// Use modules trained on another base, or that do not say on which; shapes must fit all the same
     #[arg(long)]
     allow_base_mismatch: bool,
@@ -51,12 +61,14 @@ pub struct GenerateArguments {
 }
 
 /// What to generate, checked.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct GenerateRequest {
     /// The base, on this machine.
     pub base: PathBuf,
     /// The modules, on this machine.
     pub modules: Vec<WeightedModule>,
+    /// Modules of a library, instead of those.
+    pub named: Option<(Modules, LibraryOptions)>,
     /// Whether modules of another base are accepted.
     pub allow_base_mismatch: bool,
     /// Text to continue.
@@ -97,6 +109,7 @@ pub fn run(arguments: &GenerateArguments, session: &Session) -> Result<()> {
     let request = GenerateRequest {
         base: arguments.base.resolve(session)?,
         modules: resolve_modules(&arguments.modules, session)?,
+        named: arguments.named.clone().map(|named| (named, arguments.library.clone())),
         allow_base_mismatch: arguments.allow_base_mismatch,
         prompt: arguments.prompt.clone(),
         max_tokens: arguments.max_tokens as usize,
@@ -109,15 +122,53 @@ pub fn run(arguments: &GenerateArguments, session: &Session) -> Result<()> {
     write_continuation(&request, session)
 }
 
+/// Modules of a library for a prompt; says which they are and what they took.
+fn lease(
+    named: &Modules,
+    options: &LibraryOptions,
+    model: &LoadedModel,
+    prompt: &[u32],
+    allow_mismatch: bool,
+    session: &Session,
+) -> Result<ActiveSet> {
+    let library = options.library(session);
+    let mut modules = options.open(model, allow_mismatch, session)?;
+    let set = match named {
+        Modules::Set(set) => set.clone(),
+        Modules::Auto => {
+            let chooser = chooser(&library, modules.fingerprint(), &model.decoder)?;
+            let mut chooser = chooser.ok_or_else(|| no_router(&library))?;
+            chooser.choose(&model.decoder, prompt).map_err(Error::Failed)?
+        }
+    };
+    let active = modules.lease(&set).map_err(Error::while_doing("loading modules"))?;
+    session.progress.note(&format!(
+        "{}: {} of {} for modules, the last loaded in {:.1} ms",
+        lore_serve::model_name(&set),
+        quantity::bytes(modules.resident_bytes()),
+        quantity::bytes(modules.cap()),
+        modules.counts().last_load.as_secs_f64() * 1e3
+    ));
+    Ok(active)
+}
+
 /// Loads base and modules and streams prompt and continuation to stdout.
-fn write_continuation(request: &GenerateRequest, _session: &Session) -> Result<()> {
+fn write_continuation(request: &GenerateRequest, session: &Session) -> Result<()> {
     let model = load_model(&request.base, &request.device.device()?)?;
-    let decoder = model.with_modules(&request.modules, request.allow_base_mismatch)?;
     let tokenizer = &model.files.tokenizer;
     let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
     let prompt = tokenizer.encode(request.prompt.as_str(), false).map_err(refused)?;
     let prompt = [&[model.start], prompt.get_ids()].concat();
     model.check_length("the prompt with `--max-tokens`", prompt.len() + request.max_tokens)?;
+    // The modules stay in memory as long as this lives.
+    let active = match &request.named {
+        Some((named, library)) => lease(named, library, &model, &prompt, request.allow_base_mismatch, session)?,
+        None => ActiveSet::none(),
+    };
+    let decoder = match &request.named {
+        Some(_) => active.on(&model.decoder),
+        None => model.with_modules(&request.modules, request.allow_base_mismatch)?,
+    };
     let generation = Generation {
         max_tokens: request.max_tokens,
         sampling: Sampling {

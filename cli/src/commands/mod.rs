@@ -1,6 +1,7 @@
 //! One file per command: its arguments, and what it does.
 
 pub mod bench;
+pub mod chat;
 pub mod compose;
 pub mod convert;
 pub mod data;
@@ -15,5 +16,6 @@ pub mod pack;
 pub mod route;
 pub mod run;
 pub mod score;
+pub mod serve;
 pub mod trim;
 pub mod work;

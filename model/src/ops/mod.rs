@@ -15,6 +15,7 @@ pub mod projection;
 pub mod recompute;
 pub mod rms_norm;
 pub mod rotary;
+pub mod row_updates;
 pub mod sequences;
 pub mod swiglu;
 
