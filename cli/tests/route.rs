@@ -28,7 +28,7 @@ fn a_run_routes_and_its_modules_can_be_asked() {
     let modules = ["--module", "runs/tiny/modules/rivers", "--module", "runs/tiny/modules/hills"];
     let ask = |prompt: &'static str, more: &[&'static str]| {
         let start = ["route", "ask", "--base", "runs/tiny/base", "--prompt", prompt, "--json"];
-        json(&bench, &[&start, &modules[..], more].concat())
+        json(&bench, &[&start[..], &modules[..], more].concat())
     };
     let river = "The river of valley 7, seen for the 5th time, runs to the sea past the mill.";
     let answer = ask(river, &["--top", "2", "--compare"]);
@@ -39,9 +39,9 @@ fn a_run_routes_and_its_modules_can_be_asked() {
     assert_eq!(hill["scores"][0]["module"], "hills");
     // The same from one file.
     let collect = ["route", "build", "--base", "runs/tiny/base", "--out", "all.safetensors"];
-    bench.succeeds(&[&collect, &modules[..]].concat());
+    bench.succeeds(&[&collect[..], &modules[..]].concat());
     let from_file = ["route", "ask", "--base", "runs/tiny/base", "--router", "all.safetensors", "--json"];
-    let again = json(&bench, &[&from_file, &["--prompt", river][..]].concat());
+    let again = json(&bench, &[&from_file[..], &["--prompt", river][..]].concat());
     assert_eq!(again["scores"][0]["score"], answer["scores"][0]["score"]);
 
     let figures = json(&bench, &["route", "test", "--run", "runs/tiny", "--off-topic", "recipe.toml", "--json"]);
@@ -59,7 +59,7 @@ fn a_run_routes_and_its_modules_can_be_asked() {
     bench.write("general.txt", many("it is a thing that one may say of all"));
     let build = ["route", "build", "--base", "runs/tiny/base", "--module", "runs/tiny/modules/rivers"];
     let texts = ["--corpus", "topic.txt", "--general", "general.txt"];
-    let elsewhere = [&build, &texts[..], &["--out", "made.safetensors"][..]].concat();
+    let elsewhere = [&build[..], &texts[..], &["--out", "made.safetensors"][..]].concat();
     let said = bench.succeeds(&elsewhere).stdout;
     assert!(said.contains("made.safetensors") && said.contains("threshold"), "{said}");
     let made = bench.read("made.safetensors");
@@ -71,15 +71,15 @@ fn a_run_routes_and_its_modules_can_be_asked() {
 
     bench.fails(2, &build, &["--corpus and --general", "--out"]);
     bench.write("short.txt", "too short");
-    let short = [&build, &["--corpus", "short.txt", "--general", "general.txt"][..]].concat();
+    let short = [&build[..], &["--corpus", "short.txt", "--general", "general.txt"][..]].concat();
     bench.fails(1, &short, &["at least"]);
     let ask = ["route", "ask", "--base", "runs/tiny/base", "--prompt", "a"];
     fs::write(bench.path(entry), b"nonsense").unwrap();
-    bench.fails(1, &[&ask, &modules[..]].concat(), &["router.safetensors", "not a usable router file"]);
+    bench.fails(1, &[&ask[..], &modules[..]].concat(), &["router.safetensors", "not a usable router file"]);
     fs::remove_file(bench.path(entry)).unwrap();
-    bench.fails(1, &[&ask, &modules[..2]].concat(), &["no module has a router entry"]);
+    bench.fails(1, &[&ask[..], &modules[..2]].concat(), &["no module has a router entry"]);
     bench.fails(1, &["route", "test", "--run", "runs/tiny"], &["no router entry", "rivers"]);
-    bench.fails(2, &[&ask, &modules[..2], &modules[..2]].concat(), &["two modules are called `rivers`"]);
+    bench.fails(2, &[&ask[..], &modules[..2], &modules[..2]].concat(), &["two modules are called `rivers`"]);
     bench.model("tiny-qwen3", "other");
     bench.fails(
         1,

@@ -188,7 +188,7 @@ fn what_does_not_belong_together_is_refused() {
     let mut router = Router::default();
     router.insert("rivers", deep).unwrap();
     assert!(matches!(router.choose(&base(), &[START, 3], 1), Err(Error::Shape { .. })));
-    assert_eq!(Router::default().choose(&base(), &[START, 3], 1).unwrap().picks, []);
+    assert!(Router::default().choose(&base(), &[START, 3], 1).unwrap().picks.is_empty());
 }
 
 #[test]
@@ -366,10 +366,8 @@ fn prototypes_are_first_right_singular_directions() {
             let dense: Vec<f64> = (0..width)
                 .map(|i| (0..rank).map(|k| f64::from(part.b[out * rank + k]) * f64::from(part.a[k * width + i])).sum())
                 .collect();
-            for i in 0..width {
-                for j in 0..width {
-                    gram[i][j] += dense[i] * dense[j];
-                }
+            for (row, a) in gram.iter_mut().zip(&dense) {
+                row.iter_mut().zip(&dense).for_each(|(sum, b)| *sum += a * b);
             }
         }
     }
@@ -425,7 +423,7 @@ fn savings_are_differences_of_losses() {
     let modules = [changing, null].map(|module| LoadedModule::new(&module, &Device::flex()));
     let texts = [passages(1, 1, 300, 3).remove(0), vec![START]];
     let found = probe::savings(&base, &[&modules[0], &modules[1]], &texts, 10);
-    assert!(found[0][1].abs() < 1e-6 && found[1] == [0.0, 0.0], "{found:?}");
+    assert!(found[0][1].abs() < 1e-5 && found[1] == [0.0, 0.0], "{found:?}");
     let loss = |decoder: &Decoder| {
         let read = texts[0][..10].to_vec();
         let hidden = decoder.hidden(Arc::new(read), Arc::new(Sequences::whole(&[10])));
