@@ -49,7 +49,7 @@ fn help() {
     let groups: [(&str, &[&str]); 4] = [
         ("route", &["build", "ask", "test"]),
         ("module", &["inspect", "diff", "export", "import", "fold", "extract"]),
-        ("data", &["inspect", "build", "card"]),
+        ("data", &["inspect", "build", "synth", "card"]),
         ("eval", &["compare", "matrix", "verify", "tasks"]),
     ];
     for (group, commands) in groups {
