@@ -118,7 +118,8 @@ fn every_setting_reaches_the_module_and_the_report() {
     let generate =
         ["generate", "--base", "runs/tiny/base", "--module", "runs/tiny/modules/rivers", "--prompt", "the river"];
     bench.succeeds(&[&generate[..], &["--max-tokens", "3"]].concat());
-    let compose = ["compose", "runs/tiny/modules/rivers", "runs/tiny/modules/hills", "--out", "sum"];
+    let modules = ["--module", "runs/tiny/modules/rivers", "--module", "runs/tiny/modules/hills"];
+    let compose = [&["compose"], &modules[..], &["--out", "sum"]].concat();
     bench.fails(1, &compose, &["module 1: it has magnitudes (DoRA)", "lore module fold"]);
 }
 

@@ -93,5 +93,5 @@ fn what_the_passage_says_is_known_without_it_afterwards() {
     let mean = |metrics: &[lore_train::StepMetrics]| metrics.iter().map(|m| m.loss).sum::<f64>() / metrics.len() as f64;
     let (first, last) = (mean(&trained.metrics[..10]), mean(&trained.metrics[110..]));
     println!("divergence {first:.4} to {last:.4} nats");
-    assert!(last < 0.5 * first, "{first} to {last}");
+    assert!(last < 0.8 * first, "{first} to {last}");
 }

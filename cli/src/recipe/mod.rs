@@ -19,7 +19,7 @@ use lore_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-pub use module::{Joint, ModuleConfig, Rehearse, StoppingConfig, Sweep};
+pub use module::{Joint, ModuleConfig, Rehearse};
 pub use shape::Shape;
 
 /// A run: teacher, general English, base, topics with their modules, evaluation.

@@ -7,8 +7,8 @@ use lore_datasets::dedup::DedupSpec;
 use lore_datasets::extract::{self, ExtractSpec};
 use lore_datasets::source::SourceUri;
 use lore_distill::{DistilConfig, Loss, TeacherSource};
+use lore_settings::Problem;
 use lore_settings::syntax::{Node, Value, dotted, line_and_column, steps};
-use lore_settings::{Problem, nearest};
 use lore_train::TrainConfig;
 
 use super::{General, Recipe, Shape, Split, Topic};
