@@ -1,7 +1,7 @@
 //! A stranger's Markdown as harmless HTML.
 
 use minijinja::Value;
-use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, html};
+use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
 /// The card without its front matter. HTML in it is shown as text, images are left out, and links lead only to the
 /// web.
@@ -13,6 +13,10 @@ pub(super) fn card(markdown: &str) -> Value {
     let mut links = Vec::new();
     let safe = Parser::new_ext(body, Options::ENABLE_TABLES).filter_map(|event| match event {
         Event::Html(text) | Event::InlineHtml(text) => Some(Event::Text(text)),
+        Event::Start(Tag::Heading { level, id, classes, attrs }) => {
+            Some(Event::Start(Tag::Heading { level: below(level), id, classes, attrs }))
+        }
+        Event::End(TagEnd::Heading(level)) => Some(Event::End(TagEnd::Heading(below(level)))),
         Event::Start(Tag::Image { .. }) | Event::End(TagEnd::Image) => None,
         Event::Start(Tag::Link { ref dest_url, .. }) => {
             let good = dest_url.starts_with("https://") || dest_url.starts_with("http://");
@@ -28,6 +32,16 @@ pub(super) fn card(markdown: &str) -> Value {
     Value::from_safe_string(text)
 }
 
+/// A card's title stands below the page's and the section's.
+fn below(level: HeadingLevel) -> HeadingLevel {
+    match level {
+        HeadingLevel::H1 => HeadingLevel::H3,
+        HeadingLevel::H2 => HeadingLevel::H4,
+        HeadingLevel::H3 => HeadingLevel::H5,
+        _ => HeadingLevel::H6,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -39,7 +53,7 @@ mod tests {
             assert!(!made.contains(bad), "{bad}: {made}");
         }
         assert!(
-            made.contains("<h1>Rivers</h1>") && made.contains("<a href=\"https://example.org\">good</a>"),
+            made.contains("<h3>Rivers</h3>") && made.contains("<a href=\"https://example.org\">good</a>"),
             "{made}"
         );
     }

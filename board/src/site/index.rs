@@ -93,7 +93,7 @@ fn row_view(pages: &Pages<'_>, row: &Row, first: bool, limit: f64) -> Value {
         under => under(row),
         gain_value => row.gain.map_or_else(|| "0".into(), |gain| format!("{:.6}", gain.difference)),
         gain => row.gain.map_or_else(|| NOTHING.into(), |gain| text::points(gain.difference)),
-        interval => row.gain.map(|gain| text::interval(gain.interval)),
+        interval => row.gain.map(|gain| text::interval(gain.interval)).unwrap_or_default(),
         cells,
         bytes_value => bytes.map(|bytes| bytes.to_string()).unwrap_or_default(),
         bytes => bytes.map_or_else(|| NOTHING.into(), text::bytes),

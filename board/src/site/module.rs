@@ -126,7 +126,7 @@ fn task_view(row: &Row, found: &TaskRow, task: &TaskScores) -> Value {
         dirty,
         seeds => if low == high { low } else { format!("{low} … {high}") },
         control => best.map_or_else(|| NOTHING.into(), |(_, value)| text::figure(task, value)),
-        control_name => best.map(|(name, _)| name),
+        control_name => best.map(|(name, _)| name).unwrap_or_default(),
     }
 }
 
