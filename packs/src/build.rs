@@ -5,61 +5,22 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use lore_modules::peft::Facts;
-use semver::Version;
 use sha2::{Digest, Sha256};
 
 use crate::archive::{ArchiveReader, Members, header, write_end, write_member};
+use crate::canonical::{canonical_json, hex, sha256_hex};
 use crate::card::card;
-use crate::documents::{Corpus, Evaluation};
+use crate::draft::{Draft, license_text, missing, notice};
 use crate::error::{Error, Problem, Result};
 use crate::format::{
     ADAPTER_CONFIG, ADAPTER_WEIGHTS, CARD, CONTENT, CORPUS, EVALUATION, FACTS, LICENSE, MANIFEST, MARKER, NOTICE,
-    RECIPE, SIGNATURE, SIGNER,
+    OPTIONAL, RECIPE, ROUTER, SIGNATURE, SIGNER,
 };
-use crate::license;
-use crate::manifest::{BaseReference, Manifest, Marker, Member, Requirement, canonical_json, hex, is_name, sha256_hex};
+use crate::manifest::{Manifest, Marker, Member};
+use crate::meaning::adapter_layout;
 use crate::signature::{SigningKey, trusted_comment};
-use crate::verify::{Verified, adapter_layout, verify_file};
+use crate::verify::{Verified, verify_file};
 use crate::weights::{Weights, WeightsCheck};
-
-/// What a pack is built from. What is absent is named by [`build`], all at once.
-#[derive(Debug, Clone, Default)]
-pub struct Draft {
-    /// Name of the module.
-    pub name: String,
-    /// Its version.
-    pub version: Option<Version>,
-    /// What it knows about.
-    pub topic: String,
-    /// One line for people.
-    pub summary: String,
-    /// The base it was trained on.
-    pub base: Option<BaseReference>,
-    /// Languages of its texts.
-    pub languages: Vec<String>,
-    /// Its licence, an SPDX expression.
-    pub license: Option<String>,
-    /// The licence's text, where it is not the one known for `license`.
-    pub license_text: Option<String>,
-    /// Who made it.
-    pub authors: Vec<String>,
-    /// Modules it needs beside it.
-    pub dependencies: Vec<Requirement>,
-    /// Modules it must not be installed with.
-    pub conflicts: Vec<Requirement>,
-    /// The program that packs it, with its version.
-    pub program: String,
-    /// A PEFT adapter as Lore writes it.
-    pub adapter: PathBuf,
-    /// What it was made from.
-    pub corpus: Option<Corpus>,
-    /// How well it does.
-    pub evaluation: Option<Evaluation>,
-    /// The resolved recipe.
-    pub recipe: Option<String>,
-    /// What the author says about it, in Markdown, for the card.
-    pub about: Option<String>,
-}
 
 /// Bytes in memory, or a file.
 enum Content {
@@ -141,7 +102,8 @@ pub fn build(output: &Path, draft: &Draft) -> Result<Verified> {
     }
     let license_text = license_text(draft).map_err(|problem| problems.push(problem)).unwrap_or_default();
 
-    let weights = read_weights(&weights_path)?;
+    let weights = read_weights(ADAPTER_WEIGHTS, &weights_path)?;
+    let router = draft.router.as_ref().map(|path| read_weights(ROUTER, path)).transpose()?;
     let config = fs::read_to_string(&config_path).map_err(Error::io(&config_path))?;
     let layout = adapter_layout(&config, &weights).map_err(Problem::of(adapter))?;
     let (Some(version), Some(base), Some(license), Some(corpus), Some(evaluation), Some(recipe)) =
@@ -175,7 +137,12 @@ pub fn build(output: &Path, draft: &Draft) -> Result<Verified> {
     if !problems.is_empty() {
         return Err(Error::Incomplete { name: name.clone(), problems });
     }
-    let content = CONTENT.map(|(member, _)| match member {
+    if let (Some(router), Some(path)) = (&router, &draft.router) {
+        crate::router::check(router, &base.fingerprint, None).map_err(Problem::of(path))?;
+    }
+    let optional = OPTIONAL.into_iter().filter(|(member, _)| *member == ROUTER && router.is_some());
+    let members: Vec<&str> = CONTENT.into_iter().chain(optional).map(|(member, _)| member).collect();
+    let fill = |member: &&str| match *member {
         LICENSE => Content::Bytes(license_text.clone().into_bytes()),
         NOTICE => Content::Bytes(notice(&manifest, corpus).into_bytes()),
         CARD => Content::Bytes(card(&manifest, corpus, evaluation, draft.about.as_deref()).into_bytes()),
@@ -185,9 +152,11 @@ pub fn build(output: &Path, draft: &Draft) -> Result<Verified> {
         EVALUATION => Content::Bytes(canonical_json(evaluation)),
         FACTS => Content::Bytes(facts_bytes.clone()),
         RECIPE => Content::Bytes(recipe.clone().into_bytes()),
+        ROUTER => Content::File(draft.router.clone().unwrap_or_default()),
         other => unreachable!("`{other}` is content that nobody fills"),
-    });
-    for ((member, _), content) in CONTENT.iter().zip(&content) {
+    };
+    let content: Vec<Content> = members.iter().map(fill).collect();
+    for (member, content) in members.iter().zip(&content) {
         let (bytes, sha256) = content.measure()?;
         manifest.members.push(Member { name: (*member).to_owned(), bytes, sha256 });
     }
@@ -201,70 +170,8 @@ pub fn build(output: &Path, draft: &Draft) -> Result<Verified> {
     })
 }
 
-/// What a person has to add, in words that say how.
-fn missing(draft: &Draft) -> Vec<String> {
-    let mut problems = Vec::new();
-    let mut need = |present: bool, problem: &str| {
-        if !present {
-            problems.push(problem.to_owned());
-        }
-    };
-    need(
-        is_name(&draft.name),
-        "the name must be lower-case letters, digits and `-`: give --name, or `name` in pack.toml",
-    );
-    need(draft.version.is_some(), "it has no version: give --version, or `version` in pack.toml, such as 0.1.0");
-    need(
-        draft.license.is_some(),
-        "it has no licence: give --license, or `license` in pack.toml, an SPDX expression such as CC-BY-4.0",
-    );
-    need(!draft.authors.is_empty(), "it has no author: give --author, or `authors` in pack.toml");
-    need(!draft.languages.is_empty(), "it has no language: give --language, or `languages` in pack.toml, such as en");
-    need(!draft.summary.is_empty(), "it has no summary: give --summary, or `summary` in pack.toml, one line");
-    need(draft.base.is_some(), "the base is not known: a finished `lore run` says it");
-    let base_license = draft.base.as_ref().is_none_or(|base| !base.license.is_empty());
-    need(base_license, "its base has no licence: set `teacher.license` in the recipe, or give --base-license");
-    need(draft.corpus.is_some(), "it has no corpus manifest: a finished `lore run` makes it");
-    need(draft.evaluation.is_some(), "it has no evaluation on its base: a finished `lore run` makes it");
-    need(draft.recipe.is_some(), "it has no recipe: a finished `lore run` resolves it");
-    problems
-}
-
-/// The given text, or the known ones.
-fn license_text(draft: &Draft) -> Result<String, String> {
-    match (&draft.license_text, &draft.license) {
-        (Some(text), _) if !text.trim().is_empty() => Ok(text.trim_end().to_owned() + "\n"),
-        (_, None) => Ok(String::new()),
-        (_, Some(expression)) => {
-            license::check(expression)
-                .map_err(|problem| format!("the licence \"{}\" {problem}", expression.escape_debug()))?;
-            license::texts(expression).map_err(|unknown| {
-                format!(
-                    "the text of {} is not known: give --license-file, or put LICENSE.txt beside pack.toml",
-                    unknown.join(", ")
-                )
-            })
-        }
-    }
-}
-
-/// Who must be named.
-fn notice(manifest: &Manifest, corpus: &Corpus) -> String {
-    let Manifest { name, version, authors, license, base, .. } = manifest;
-    let mut text = format!("{name} {version}\nby {}\nunder {license}\n", authors.join(", "));
-    text += &format!("\nThe base: {}, under {}.\n", base.name, base.license);
-    for source in &corpus.texts {
-        text += &format!("\nMade with texts from {}, under {}.\n", source.source, source.license);
-        if !source.attribution.is_empty() {
-            text += source.attribution.trim();
-            text.push('\n');
-        }
-    }
-    text
-}
-
-fn read_weights(path: &Path) -> Result<Weights> {
-    let mut check = WeightsCheck::new(fs::metadata(path).map_err(Error::io(path))?.len());
+fn read_weights(name: &'static str, path: &Path) -> Result<Weights> {
+    let mut check = WeightsCheck::new(name, fs::metadata(path).map_err(Error::io(path))?.len());
     each_piece(path, &mut |piece| check.update(piece))?;
     check.finish().map_err(Problem::of(path))
 }
@@ -329,23 +236,4 @@ pub fn sign(path: &Path, key: &SigningKey) -> Result<Verified> {
         }
         Ok(())
     })
-}
-
-/// The usual name of a pack's file.
-pub fn file_name(manifest: &Manifest) -> String {
-    format!("{}-{}.{}", manifest.name, manifest.version, crate::format::EXTENSION)
-}
-
-/// A name for a module of a topic, as packs allow it; nothing if nothing of the topic's name is left.
-pub fn name_from(topic: &str) -> Option<String> {
-    let mut name = String::new();
-    for c in topic.chars().flat_map(char::to_lowercase) {
-        if c.is_ascii_lowercase() || c.is_ascii_digit() {
-            name.push(c);
-        } else if !name.is_empty() && !name.ends_with('-') {
-            name.push('-');
-        }
-    }
-    let name = name.trim_matches('-').trim_start_matches(|c: char| c.is_ascii_digit() || c == '-').to_owned();
-    is_name(&name).then_some(name)
 }

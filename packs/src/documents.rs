@@ -6,9 +6,10 @@ use lore_model::fingerprint::Fingerprint;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use crate::canonical::is_sha256;
 use crate::error::Problem;
 use crate::license;
-use crate::manifest::{is_plain, is_sha256};
+use crate::manifest::is_plain;
 
 /// `corpus.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! What a pack says, as lines and rows: written once for the terminal, the model card and the page.
 
 use crate::documents::{EvaluatedModel, Evaluation, TextRole};
+use crate::format::ROUTER;
 use crate::manifest::{Manifest, Requirement};
 use crate::verify::Verified;
 
@@ -31,6 +32,7 @@ pub fn facts(pack: &Verified) -> Vec<Fact> {
                 manifest.targets.join(", ")
             ),
         ),
+        ("router", if manifest.member(ROUTER).is_some() { "an entry" } else { "none" }.to_owned()),
         ("needs", listed(&manifest.dependencies)),
         ("excludes", listed(&manifest.conflicts)),
         ("made with", format!("{}; content {} bytes", manifest.program, grouped(bytes))),

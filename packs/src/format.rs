@@ -36,6 +36,8 @@ pub const EVALUATION: &str = "evaluation.json";
 pub const FACTS: &str = "lore.json";
 /// How it was made.
 pub const RECIPE: &str = "recipe.toml";
+/// What a router knows of the module, so that it can choose it by the text it is given.
+pub const ROUTER: &str = "router.safetensors";
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -44,7 +46,7 @@ const MIB: u64 = 1 << 20;
 pub const ENVELOPE: [(&str, u64); 4] = [(MARKER, KIB), (MANIFEST, 256 * KIB), (SIGNATURE, KIB), (SIGNER, KIB)];
 
 /// Members of the content, in order (that of their bytes), each with the most bytes it may have. All must
-/// be there and nothing else.
+/// be there, and nothing else but [`OPTIONAL`] ones.
 pub const CONTENT: [(&str, u64); 9] = [
     (LICENSE, 2 * MIB),
     (NOTICE, MIB),
@@ -57,14 +59,22 @@ pub const CONTENT: [(&str, u64); 9] = [
     (RECIPE, 4 * MIB),
 ];
 
+/// Members of the content that may be absent; they come after [`CONTENT`].
+pub const OPTIONAL: [(&str, u64); 1] = [(ROUTER, 16 * MIB)];
+
+/// Every member there may be, in order.
+pub fn members() -> impl Iterator<Item = &'static (&'static str, u64)> {
+    ENVELOPE.iter().chain(&CONTENT).chain(&OPTIONAL)
+}
+
 /// The most bytes a member may have; nothing if there is no such member.
 pub fn limit(name: &str) -> Option<u64> {
-    ENVELOPE.iter().chain(&CONTENT).find(|(known, _)| *known == name).map(|(_, limit)| *limit)
+    members().find(|(known, _)| *known == name).map(|(_, limit)| *limit)
 }
 
 /// Accepts the names of the format and says of every other what is wrong with it.
 pub(crate) fn check_name(bytes: &[u8]) -> Result<(&'static str, u64), Problem> {
-    let known = ENVELOPE.iter().chain(&CONTENT).find(|(name, _)| name.as_bytes() == bytes);
+    let known = members().find(|(name, _)| name.as_bytes() == bytes);
     if let Some(&(name, limit)) = known {
         return Ok((name, limit));
     }
@@ -82,7 +92,7 @@ pub(crate) fn check_name(bytes: &[u8]) -> Result<(&'static str, u64), Problem> {
         format!("{shown} holds a control character")
     } else if !bytes.is_ascii() {
         format!("{shown} is not plain ASCII, so two names could look alike")
-    } else if ENVELOPE.iter().chain(&CONTENT).any(|(name, _)| name.as_bytes().eq_ignore_ascii_case(bytes)) {
+    } else if members().any(|(name, _)| name.as_bytes().eq_ignore_ascii_case(bytes)) {
         format!("{shown} is the same as another name but for capital letters")
     } else if parts().count() > 1 {
         format!("{shown} lies in a folder; packs have none")

@@ -6,9 +6,10 @@ use lore_model::fingerprint::Fingerprint;
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
+use crate::canonical::{canonical_json, is_sha256};
 use crate::error::{Error, Problem, Result};
 use crate::keyring::{Revocation, write_whole};
-use crate::manifest::{Requirement, canonical_json, is_name, is_sha256};
+use crate::manifest::{Requirement, is_name};
 
 /// File name of an index.
 pub const INDEX: &str = "index.json";

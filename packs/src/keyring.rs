@@ -5,8 +5,9 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::canonical::is_sha256;
 use crate::error::{Error, Result};
-use crate::manifest::{is_plain, is_sha256};
+use crate::manifest::is_plain;
 use crate::signature::PublicKey;
 use crate::verify::Verified;
 

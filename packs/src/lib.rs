@@ -32,11 +32,18 @@ pub mod weights;
 
 mod archive;
 mod build;
+mod canonical;
 mod card;
+mod content;
+mod draft;
+mod folder;
+mod meaning;
 mod page;
 mod publish;
+mod router;
 
-pub use build::{Draft, build, file_name, name_from, sign};
+pub use build::{build, sign};
+pub use draft::{Draft, file_name, name_from};
 pub use error::{Error, Result};
 pub use index::{Index, IndexEntry};
 pub use keyring::{Keyring, Trust};

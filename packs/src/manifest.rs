@@ -1,16 +1,14 @@
 //! `lore-pack.json` and `manifest.json`: what a pack says about itself.
 //!
-//! Both are read strictly: unknown keys are refused, and the bytes must be the ones this module would write
-//! for the values, so that there is one way to say each thing and nothing to interpret.
+//! Both are read strictly: unknown keys are refused, and the bytes must be the canonical ones.
 
 use lore_model::fingerprint::Fingerprint;
 use semver::{Version, VersionReq};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use crate::canonical::{canonical_json, is_sha256, read_canonical, sha256_hex};
 use crate::error::{Problem, is_hidden};
-use crate::format::{CONTENT, FORMAT, FORMAT_VERSION, RECIPE};
+use crate::format::{CONTENT, FORMAT, FORMAT_VERSION, OPTIONAL, RECIPE};
 use crate::license;
 
 /// What a base's `source` is when the recipe in the pack makes it.
@@ -108,41 +106,6 @@ pub struct Member {
     pub bytes: u64,
     /// Its sha256, lower-case hexadecimal.
     pub sha256: String,
-}
-
-/// Writes a value as packs hold it: two spaces of indentation, keys in the order of declaration, a line feed
-/// at the end; what Python's `json.dumps(value, indent=2, ensure_ascii=False) + "\n"` writes.
-pub(crate) fn canonical_json(value: &impl Serialize) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec_pretty(value).expect("plain data with text keys is JSON");
-    bytes.push(b'\n');
-    bytes
-}
-
-/// Reads a member that must be exactly what [`canonical_json`] writes for its value.
-pub(crate) fn read_canonical<T: Serialize + DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, Problem> {
-    let value: T = serde_json::from_slice(bytes).map_err(|error| Problem::Refused(format!("`{name}`: {error}")))?;
-    let expected = canonical_json(&value);
-    if expected != bytes {
-        let same = expected.iter().zip(bytes).take_while(|(a, b)| a == b).count();
-        return Problem::refused(format!(
-            "`{name}` is not in canonical form at byte {same} (spacing, order of keys, or how text or numbers are written)"
-        ));
-    }
-    Ok(value)
-}
-
-/// sha256 in lower-case hexadecimal.
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Whether a text is a sha256 as packs write it.
-pub(crate) fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl Marker {
@@ -251,7 +214,10 @@ impl Manifest {
     fn member_problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let names: Vec<&str> = self.members.iter().map(|member| member.name.as_str()).collect();
-        let expected: Vec<&str> = CONTENT.iter().map(|(name, _)| *name).collect();
+        let expected: Vec<(&str, u64)> =
+            CONTENT.into_iter().chain(OPTIONAL.into_iter().filter(|(name, _)| names.contains(name))).collect();
+        let limits: Vec<u64> = expected.iter().map(|(_, limit)| *limit).collect();
+        let expected: Vec<&str> = expected.into_iter().map(|(name, _)| name).collect();
         if names != expected {
             let missing: Vec<&str> = expected.iter().filter(|name| !names.contains(name)).copied().collect();
             problems.push(match missing.is_empty() {
@@ -260,7 +226,7 @@ impl Manifest {
             });
             return problems;
         }
-        for (member, (name, limit)) in self.members.iter().zip(CONTENT) {
+        for ((member, name), limit) in self.members.iter().zip(names).zip(limits) {
             if member.bytes == 0 || member.bytes > limit {
                 problems.push(format!("`{name}` has {} bytes; 1 to {limit} are allowed", member.bytes));
             }

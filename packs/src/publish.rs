@@ -6,18 +6,20 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::build::file_name;
+use crate::canonical::hex;
+use crate::draft::file_name;
 use crate::error::{Error, Result};
-use crate::format::{ADAPTER_CONFIG, ENVELOPE, FACTS};
+use crate::format::{ADAPTER_CONFIG, ENVELOPE, FACTS, OPTIONAL};
 use crate::index::{INDEX, Index, IndexEntry};
 use crate::keyring::{sync_folder, write_whole};
 use crate::library::wait_for_lock;
-use crate::manifest::hex;
 use crate::page::page;
 use crate::verify::{Verified, unpack};
 
 /// The facts as a page for people, beside the content.
 const PAGE: &str = "card.html";
+/// How the name of a folder begins in which something is prepared.
+const WRITING: &str = ".lore-writing-";
 
 /// Where the content of a published pack lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +51,8 @@ pub fn publish(pack: &Path, folder: &Path, layout: Layout) -> Result<(Verified, 
     let _lock = wait_for_lock(&folder.join(".lore-lock"), &|| ())?;
     let index_path = folder.join(INDEX);
     let mut index = if index_path.exists() { Index::read(&index_path)? } else { Index::default() };
-    let scratch = tempfile::Builder::new().prefix(".lore-writing-").tempdir_in(folder).map_err(Error::io(folder))?;
+    remove_abandoned(folder)?;
+    let scratch = tempfile::Builder::new().prefix(WRITING).tempdir_in(folder).map_err(Error::io(folder))?;
     let copy = scratch.path().join("pack");
     let (bytes, sha256) = copy_hashed(pack, &copy)?;
     let content = scratch.path().join("content");
@@ -90,18 +93,34 @@ pub fn publish(pack: &Path, folder: &Path, layout: Layout) -> Result<(Verified, 
         },
         index: index_path,
     };
+    remove_envelope(&content)?;
+    let new_index = scratch.path().join(INDEX);
+    index.write(&new_index)?;
+    // Everything is written; from here on it is only moved, which needs no room.
     fs::rename(&copy, &published.pack).map_err(Error::io(&published.pack))?;
     if newest {
-        place_content(&content, &published.adapter, layout)?;
+        place_content(&content, &published.adapter, scratch.path(), layout)?;
     }
     sync_folder(folder).map_err(Error::io(folder))?;
-    index.write(&published.index)?;
+    fs::rename(&new_index, &published.index).map_err(Error::io(&published.index))?;
+    sync_folder(folder).map_err(Error::io(folder))?;
     Ok((verified, published))
 }
 
-/// Puts the content of the newest version where PEFT looks for it. The envelope stays in the pack: a hub
-/// would show its manifest as if it were the repository's.
-fn place_content(content: &Path, target: &Path, layout: Layout) -> Result<()> {
+/// What a process that was killed left: whoever wrote there held the lock, and is gone.
+fn remove_abandoned(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let abandoned = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(WRITING));
+        if abandoned && path.is_dir() {
+            fs::remove_dir_all(&path).map_err(Error::io(path))?;
+        }
+    }
+    Ok(())
+}
+
+/// The envelope stays in the pack: a hub would show its manifest as if it were the repository's.
+fn remove_envelope(content: &Path) -> Result<()> {
     for (name, _) in ENVELOPE {
         match fs::remove_file(content.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -110,15 +129,26 @@ fn place_content(content: &Path, target: &Path, layout: Layout) -> Result<()> {
             _ => {}
         }
     }
+    Ok(())
+}
+
+/// Puts the content of the newest version where PEFT looks for it.
+fn place_content(content: &Path, target: &Path, scratch: &Path, layout: Layout) -> Result<()> {
     if layout == Layout::Shelf {
         if target.exists() {
             // Only what was published before is replaced.
             if ![FACTS, ADAPTER_CONFIG].iter().all(|name| target.join(name).is_file()) {
                 return Err(Error::Request(format!("{} holds something else; move it away", target.display())));
             }
-            fs::remove_dir_all(target).map_err(Error::io(target))?;
+            fs::rename(target, scratch.join("replaced")).map_err(Error::io(target))?;
         }
         return fs::rename(content, target).map_err(Error::io(target));
+    }
+    // A version without an optional member must not show the one of the version before.
+    for (name, _) in OPTIONAL {
+        if target.join(name).is_file() && !content.join(name).exists() {
+            fs::remove_file(target.join(name)).map_err(Error::io(target.join(name)))?;
+        }
     }
     for entry in fs::read_dir(content).map_err(Error::io(content))? {
         let entry = entry.map_err(Error::io(content))?;

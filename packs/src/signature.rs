@@ -9,6 +9,8 @@ use std::io::Cursor;
 use std::path::Path;
 use std::str::FromStr;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use minisign::{KeyPair, SecretKey, SecretKeyBox, SignatureBox};
 
 use crate::error::{Error, Problem, Result};
@@ -122,7 +124,9 @@ impl SigningKey {
             Err(error) if error.to_string().contains("encrypted") => {
                 parse(&text).into_secret_key(Some(password()?)).map_err(|error| failed(error.to_string()))?
             }
-            Err(error) => return Err(failed(format!("it is not a minisign secret key: {error}"))),
+            Err(error) => {
+                without_checksum(&text).ok_or_else(|| failed(format!("it is not a minisign secret key: {error}")))?
+            }
         };
         let key = minisign::PublicKey::from_secret_key(&secret).map_err(|error| failed(error.to_string()))?;
         Ok(Self { secret, public: PublicKey { key } })
@@ -153,6 +157,17 @@ impl SigningKey {
         let failed = |error: minisign::PError| Error::Key { what: "the key".into(), problem: error.to_string() };
         Ok(signed.map_err(failed)?.to_string())
     }
+}
+
+/// A key that is not encrypted and has no checksum, as minisign's own program writes it with `-W`; the crate writes one
+/// and asks for it. What such a key signs is checked before it is kept, so damage shows there.
+fn without_checksum(text: &str) -> Option<SecretKey> {
+    const NO_KDF: [u8; 2] = [0; 2];
+    const CHECKSUM: usize = 32;
+    let bytes = BASE64_STANDARD.decode(text.lines().nth(1)?.trim()).ok()?;
+    let key = SecretKey::from_bytes(&bytes).ok().filter(|key| key.to_bytes() == bytes)?;
+    let (rest, checksum) = bytes.split_last_chunk::<CHECKSUM>()?;
+    (rest.starts_with(b"Ed") && rest.get(2..4) == Some(&NO_KDF) && *checksum == [0; CHECKSUM]).then_some(key)
 }
 
 /// What a signature's trusted comment must be.

@@ -7,7 +7,6 @@ use lore_model::weights::safetensors_header::Header;
 use lore_modules::peft::HEADER_LIMIT;
 
 use crate::error::Problem;
-use crate::format::ADAPTER_WEIGHTS;
 
 /// What a weight file says about its tensors.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +21,7 @@ pub struct Weights {
 
 /// Takes a weight file piece by piece.
 pub(crate) struct WeightsCheck {
+    name: &'static str,
     size: u64,
     start: Vec<u8>,
     values: Option<Values>,
@@ -29,6 +29,7 @@ pub(crate) struct WeightsCheck {
 
 /// Past the header.
 struct Values {
+    name: &'static str,
     weights: Weights,
     /// Where each tensor ends in the file, in order, with its name.
     ends: Vec<(usize, String)>,
@@ -37,14 +38,14 @@ struct Values {
     rest: Vec<u8>,
 }
 
-fn refused<T>(text: impl std::fmt::Display) -> Result<T, Problem> {
-    Problem::refused(format!("`{ADAPTER_WEIGHTS}`: {text}"))
+fn refused<T>(name: &str, text: impl std::fmt::Display) -> Result<T, Problem> {
+    Problem::refused(format!("`{name}`: {text}"))
 }
 
 impl WeightsCheck {
-    /// Of a file of `size` bytes.
-    pub(crate) fn new(size: u64) -> Self {
-        Self { size, start: Vec::new(), values: None }
+    /// Of a file of `size` bytes, which errors call `name`.
+    pub(crate) fn new(name: &'static str, size: u64) -> Self {
+        Self { name, size, start: Vec::new(), values: None }
     }
 
     pub(crate) fn update(&mut self, mut piece: &[u8]) -> Result<(), Problem> {
@@ -68,10 +69,10 @@ impl WeightsCheck {
         let Some((length, _)) = self.start.split_first_chunk::<8>() else { return Ok(8) };
         let length = u64::from_le_bytes(*length);
         if length > HEADER_LIMIT as u64 {
-            return refused(format!("its header claims {length} bytes; at most {HEADER_LIMIT} are allowed"));
+            return refused(self.name, format!("its header claims {length} bytes; at most {HEADER_LIMIT} are allowed"));
         }
         if length + 8 > self.size {
-            return refused(format!("its header claims {length} bytes of a file of {}", self.size));
+            return refused(self.name, format!("its header claims {length} bytes of a file of {}", self.size));
         }
         Ok(8 + length as usize)
     }
@@ -79,7 +80,7 @@ impl WeightsCheck {
     fn read_header(&self) -> Result<Values, Problem> {
         let json = &self.start[8..];
         let data = usize::try_from(self.size).unwrap_or(usize::MAX) - self.start.len();
-        let header = Header::from_json(json, data).or_else(refused)?;
+        let header = Header::from_json(json, data).or_else(|problem| refused(self.name, problem))?;
         let mut ends: Vec<(usize, String)> =
             header.tensors.iter().map(|(name, entry)| (entry.bytes.end, name.clone())).collect();
         ends.sort_unstable();
@@ -87,27 +88,27 @@ impl WeightsCheck {
         types.sort_unstable();
         types.dedup();
         let (dtype, width) = match types[..] {
-            [] => return refused("it holds no tensors"),
+            [] => return refused(self.name, "it holds no tensors"),
             ["F32"] => ("F32", 4),
             ["F16"] => ("F16", 2),
             ["BF16"] => ("BF16", 2),
-            [one] => return refused(format!("values of type {one}; only F32, F16 and BF16 are allowed")),
-            _ => return refused(format!("values of several types ({}); one is allowed", types.join(", "))),
+            [one] => return refused(self.name, format!("values of type {one}; only F32, F16 and BF16 are allowed")),
+            _ => return refused(self.name, format!("values of several types ({}); one is allowed", types.join(", "))),
         };
         let tensors = header
             .tensors
             .iter()
             .map(|(name, entry)| (name.clone(), TensorInfo { shape: entry.shape.clone(), dtype: entry.dtype.clone() }));
         let weights = Weights { tensors: tensors.collect(), metadata: header.metadata, dtype: dtype.to_owned() };
-        Ok(Values { weights, ends, width, place: self.start.len(), rest: Vec::new() })
+        Ok(Values { name: self.name, weights, ends, width, place: self.start.len(), rest: Vec::new() })
     }
 
     /// What the file says, once all of it has passed.
     pub(crate) fn finish(self) -> Result<Weights, Problem> {
         match self.values {
             Some(values) if values.place as u64 == self.size && values.rest.is_empty() => Ok(values.weights),
-            Some(_) => refused("it ends inside a value"),
-            None => refused(format!("it has only {} bytes", self.size)),
+            Some(_) => refused(self.name, "it ends inside a value"),
+            None => refused(self.name, format!("it has only {} bytes", self.size)),
         }
     }
 }
@@ -141,7 +142,7 @@ impl Values {
         if let Some(index) = bad {
             let place = self.place + index * self.width;
             let tensor = self.ends.iter().find(|(end, _)| place < *end).map_or("?", |(_, name)| name);
-            return refused(format!("a value of `{tensor}` is NaN or infinite"));
+            return refused(self.name, format!("a value of `{tensor}` is NaN or infinite"));
         }
         self.place += values.len();
         Ok(())
@@ -171,7 +172,7 @@ mod tests {
     }
 
     fn check(bytes: &[u8], piece: usize) -> Result<Weights, Problem> {
-        let mut check = WeightsCheck::new(bytes.len() as u64);
+        let mut check = WeightsCheck::new("weights", bytes.len() as u64);
         for piece in bytes.chunks(piece) {
             check.update(piece)?;
         }

@@ -19,6 +19,8 @@ type Case = (String, Vec<u8>, &'static str);
 struct Cases {
     good: Parts,
     signed: Parts,
+    /// With a router entry.
+    routed: Parts,
     all: Vec<Case>,
 }
 
@@ -371,6 +373,47 @@ fn weights(cases: &mut Cases) {
     cases.edited("weights that PEFT would skip", config, "\"q_proj\"", "\"o_proj\"", "so PEFT would ignore it");
 }
 
+/// Entries that a router would trust.
+fn routers(cases: &mut Cases) {
+    let good = cases.routed.content("router.safetensors").to_vec();
+    let routed = cases.routed.clone();
+    let mut entry = |what: &str, content: &[u8], reason: &'static str| {
+        let parts = routed.clone().set("router.safetensors", content).rehashed();
+        cases.parts(what, &parts, reason);
+    };
+    let text = |from: &str, to: &str| {
+        let length = u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+        let header = String::from_utf8(good[8..8 + length].to_vec()).unwrap();
+        assert!(header.contains(from), "{header}");
+        let header = header.replacen(from, to, 1);
+        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &good[8 + length..]].concat()
+    };
+    let mut infinite = good.clone();
+    let end = infinite.len();
+    infinite[end - 4..].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    entry("an entry that is never beaten", &infinite, "a value of `words` is NaN or infinite");
+    entry("an entry without a centroid", &text("centroid", "centaurs"), "has no `centroid` of one dimension");
+    entry(
+        "an entry of two widths",
+        &text("\"shape\":[2,4]", "\"shape\":[4,2]"),
+        "`spread` has the shape [4, 2]; rows of 4 were expected",
+    );
+    entry("an entry of integers", &text("F32", "I32"), "`router.safetensors`: values of several types (F32, I32)");
+    entry(
+        "an entry for another base",
+        &workshop::router_entry(4, &BASE.replace("00", "55")),
+        "it was made for the base lore-base-v1:55",
+    );
+    entry("an entry that is cut off", &good[..good.len() - 4], "`router.safetensors`: the header lies: tensor `words`");
+    entry("an entry beyond its limit", &vec![0; (16 << 20) + 1], "`router.safetensors` claims 16777217 bytes");
+    let mut unlisted = cases.good.clone();
+    unlisted.0.push(routed.0[routed.index("router.safetensors")].clone());
+    cases.parts("an entry nobody hashed", &unlisted, "`router.safetensors` occurs twice or out of its place");
+    let mut lacking = routed.clone();
+    lacking.0.remove(lacking.index("router.safetensors"));
+    cases.parts("an entry that is missing", &lacking, "it lacks `router.safetensors`");
+}
+
 fn documents(cases: &mut Cases) {
     cases.edited(
         "a module of another base",
@@ -564,11 +607,15 @@ fn every_hostile_pack_is_refused_for_its_own_reason_and_leaves_nothing_behind() 
     let parts = Parts::of(&fs::read(&good).unwrap());
     assert!(parts.bytes() == fs::read(&good).unwrap(), "taking apart and putting together changes nothing");
     assert!(parts.clone().rehashed().bytes() == parts.bytes(), "the forger's hashes are the builder's");
-    let mut cases = Cases { good: parts, signed, all: Vec::new() };
+    let entry = workshop.router("router.safetensors");
+    let routed = workshop.pack("routed.lorepack", |draft| draft.router = Some(entry));
+    let routed = Parts::of(&fs::read(routed).unwrap());
+    let mut cases = Cases { good: parts, signed, routed, all: Vec::new() };
     container(&mut cases);
     order(&mut cases);
     manifests(&mut cases);
     weights(&mut cases);
+    routers(&mut cases);
     documents(&mut cases);
     terminals(&mut cases);
     signatures(&mut cases, &other, &elsewhere);
@@ -623,7 +670,12 @@ fn a_pack_for_another_base_is_refused_when_the_base_is_given() {
     let other = Base { fingerprint: BASE.replace("00", "44").parse().unwrap(), ..fits.clone() };
     let error = verify_file(&pack, Some(&other)).unwrap_err().to_string();
     assert!(error.contains("not for lore-base-v1:44"), "{error}");
-    let wide = Base { config: ModelConfig { num_key_value_heads: 2, ..config }, ..fits };
+    let wide = Base { config: ModelConfig { num_key_value_heads: 2, ..config }, ..fits.clone() };
     let error = verify_file(&pack, Some(&wide)).unwrap_err().to_string();
+    let entry = workshop.path("entry");
+    fs::write(&entry, workshop::router_entry(8, BASE)).unwrap();
+    let routed = workshop.pack("routed.lorepack", |draft| draft.router = Some(entry));
+    let told = verify_file(&routed, Some(&fits)).unwrap_err().to_string();
+    assert!(told.contains("it is 8 wide; the states of the base are 4"), "{told}");
     assert!(error.contains("`model.layers.0.self_attn.v_proj` maps 4 to 2 values; the base's maps 4 to 4"), "{error}");
 }

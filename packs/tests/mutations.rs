@@ -1,6 +1,6 @@
 //! Readers of other people's files against mutated ones: whatever the bytes, an answer or an error, never a panic.
 //!
-//! Runs a fixed number of mutations; with `LORE_FUZZ_SECONDS=600` it goes on that long with other seeds.
+//! Runs a fixed number of mutations; with `LORE_FUZZ_SECONDS=600` each test goes on that long with other seeds.
 
 #![allow(clippy::unwrap_used)]
 
@@ -71,9 +71,17 @@ fn mutate(bytes: &mut Vec<u8>, reach: usize, random: &mut Random) {
 }
 
 /// Feeds `count` mutations of `seed`, in its first `reach` bytes, to a reader; more if asked for by time.
-fn feed(name: &str, seed: &[u8], reach: usize, count: u64, mut reader: impl FnMut(&[u8])) {
+fn feed(name: &str, seed: &[u8], reach: usize, count: u64, reader: impl FnMut(&[u8])) {
+    feed_for(name, seed, reach, count, seconds(), reader)
+}
+
+/// How long each test goes on, if it is asked to.
+fn seconds() -> Option<Duration> {
+    std::env::var("LORE_FUZZ_SECONDS").ok().map(|text| Duration::from_secs(text.parse().unwrap()))
+}
+
+fn feed_for(name: &str, seed: &[u8], reach: usize, count: u64, time: Option<Duration>, mut reader: impl FnMut(&[u8])) {
     reader(seed);
-    let time = std::env::var("LORE_FUZZ_SECONDS").ok().map(|text| Duration::from_secs(text.parse().unwrap()));
     let began = Instant::now();
     let mut round = 0;
     while round < count || time.is_some_and(|time| began.elapsed() < time) {
@@ -102,13 +110,20 @@ fn the_archive() {
 #[test]
 fn what_is_behind_the_hashes() {
     let workshop = Workshop::new();
-    let parts = Parts::of(&fs::read(workshop.pack("a.lorepack", |_| {})).unwrap());
-    for part in &parts.0 {
+    let router = workshop.router("entry");
+    let path = workshop.pack("a.lorepack", |draft| draft.router = Some(router));
+    let unsigned = Parts::of(&fs::read(&path).unwrap());
+    lore_packs::sign(&path, &workshop.key("key")).unwrap();
+    let signed = Parts::of(&fs::read(path).unwrap());
+    let time = seconds().map(|time| time / signed.0.len() as u32);
+    for part in &signed.0 {
         let name = part.name();
-        feed(&name, &part.content, part.content.len(), 2_000, |bytes| {
+        // With a signature nothing behind it would be reached.
+        let parts = if unsigned.0.iter().any(|part| part.name() == name) { &unsigned } else { &signed };
+        feed_for(&name, &part.content, part.content.len(), 2_000, time, |bytes| {
             let changed = parts.clone().set(&name, bytes);
             let changed = match name.as_str() {
-                "lore-pack.json" => changed,
+                "lore-pack.json" | "manifest.json.minisig" | "signer.pub" => changed,
                 "manifest.json" => changed.marked(),
                 _ => changed.rehashed(),
             };
@@ -116,6 +131,21 @@ fn what_is_behind_the_hashes() {
             let _ = verify_reader(Path::new("mutated"), &changed.bytes()[..], None);
         });
     }
+}
+
+/// Without a signature, which would end the reading of a changed manifest.
+#[test]
+fn the_manifest() {
+    let workshop = Workshop::new();
+    let parts = Parts::of(&fs::read(workshop.pack("a.lorepack", |_| {})).unwrap());
+    let seed = parts.content("manifest.json").to_vec();
+    feed("manifest", &seed, seed.len(), 5_000, |bytes| {
+        let changed = parts.clone().set("manifest.json", bytes).marked();
+        let name = Path::new("mutated");
+        if let Ok(pack) = verify_reader(name, &changed.bytes()[..], None) {
+            assert_eq!(pack.manifest.to_bytes(), bytes, "what is read is what is written");
+        }
+    });
 }
 
 #[test]

@@ -54,6 +54,38 @@ fn a_built_pack_says_what_went_in() {
 }
 
 #[test]
+fn a_router_entry_is_carried_installed_and_published() {
+    let workshop = Workshop::new();
+    let entry = workshop.router("entry");
+    let with = workshop.pack("with.lorepack", |draft| draft.router = Some(entry.clone()));
+    let pack = verify_file(&with, None).unwrap();
+    assert_eq!(pack.manifest.members.last().unwrap().name, "router.safetensors");
+    assert!(lore_packs::facts::facts(&pack).contains(&("router", "an entry".to_owned())));
+    sign(&with, &workshop.key("key")).unwrap();
+    assert_eq!(unnoticed(&fs::read(&with).unwrap()), [] as [usize; 0]);
+
+    let library = lore_packs::Library::new(workshop.path("library"));
+    let mut held = library.lock(&|| ()).unwrap();
+    let staged = held.stage(&with, "test", None).unwrap();
+    let folder = held.commit(vec![staged], &lore_packs::Policy::default()).unwrap().remove(0);
+    assert_eq!(fs::read(folder.join("router.safetensors")).unwrap(), fs::read(&entry).unwrap());
+    assert!(lore_packs::verify_folder(&folder, None).is_ok());
+
+    let shelf = workshop.path("repository");
+    lore_packs::publish(&with, &shelf, lore_packs::Layout::Repository).unwrap();
+    assert!(shelf.join("router.safetensors").is_file());
+    let without = workshop.pack("without.lorepack", |draft| draft.version = Some("0.2.0".parse().unwrap()));
+    lore_packs::publish(&without, &shelf, lore_packs::Layout::Repository).unwrap();
+    assert!(!shelf.join("router.safetensors").exists(), "the entry is not of this version");
+
+    fs::write(&entry, workshop::router_entry(4, &workshop::BASE.replace("00", "11"))).unwrap();
+    let mut draft = workshop.draft();
+    draft.router = Some(entry);
+    let error = build(&workshop.path("other.lorepack"), &draft).unwrap_err().to_string();
+    assert!(error.contains("made for the base lore-base-v1:11"), "{error}");
+}
+
+#[test]
 fn everything_that_is_missing_is_named_at_once() {
     let workshop = Workshop::new();
     let mut draft = workshop.draft();
@@ -205,6 +237,29 @@ fn keys_are_kept_from_others_and_never_overwritten() {
     let key = open("a password").unwrap();
     assert_eq!(keyring.trusted().unwrap(), [("own".to_owned(), key.public().clone())]);
     assert!("RWnonsense".parse::<PublicKey>().is_err());
+}
+
+/// Made by `minisign -G -W` 0.11, which writes no checksum.
+#[test]
+fn a_key_of_minisigns_own_program_signs() {
+    const SECRET: &str = "untrusted comment: minisign encrypted secret key\nRWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE8YNQ0XEyiylG3zNTDjdgjl0Bbi8fP+nbdOklvTiLigopc0rmeTchEzT+CecTgnKQiA9xERwpEOB2M4YT7wxaCkhNJKAs33HAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
+    const PUBLIC: &str = "RWQTxg1DRcTKLEzT+CecTgnKQiA9xERwpEOB2M4YT7wxaCkhNJKAs33H";
+    let workshop = Workshop::new();
+    let pack = workshop.pack("a.lorepack", |_| {});
+    let file = workshop.path("minisign.key");
+    let open = |text: &str| {
+        fs::write(&file, text).unwrap();
+        SigningKey::open(&file, || unreachable!("it has no password"))
+    };
+    let key = open(SECRET).unwrap();
+    assert_eq!(key.public().to_string(), PUBLIC);
+    assert_eq!(sign(&pack, &key).unwrap().signer.unwrap().to_string(), PUBLIC);
+    // A damaged one signs nothing that is kept.
+    let before = fs::read(&pack).unwrap();
+    let damaged = open(&SECRET.replace("E8YNQ0XEyiylG", "E8YNQ0XEyiylH")).unwrap();
+    assert!(sign(&pack, &damaged).is_err());
+    assert!(fs::read(&pack).unwrap() == before);
+    assert!(open("untrusted comment: nothing\nRWQAAEIy\n").is_err());
 }
 
 #[test]

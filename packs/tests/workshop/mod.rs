@@ -69,12 +69,31 @@ impl Workshop {
         path
     }
 
+    /// A router entry for the module, as a draft names it.
+    pub fn router(&self, file: &str) -> PathBuf {
+        let path = self.path(file);
+        fs::write(&path, router_entry(4, BASE)).unwrap();
+        path
+    }
+
     /// A new secret key that is not encrypted.
     pub fn key(&self, name: &str) -> SigningKey {
         let path = self.path(name);
         fs::write(&path, lore_packs::signature::generate(None).unwrap().0).unwrap();
         SigningKey::open(&path, || unreachable!("it has no password")).unwrap()
     }
+}
+
+/// A router entry of this width, made for this base.
+pub fn router_entry(width: usize, base: &str) -> Vec<u8> {
+    let header = format!(
+        r#"{{"__metadata__":{{"lore.router":"1","lore.base":"{base}"}},"centroid":{{"dtype":"F32","shape":[{width}],"data_offsets":[0,{0}]}},"spread":{{"dtype":"F32","shape":[2,{width}],"data_offsets":[{0},{1}]}},"words":{{"dtype":"F32","shape":[3],"data_offsets":[{1},{2}]}}}}"#,
+        4 * width,
+        12 * width,
+        12 * width + 12
+    );
+    let values = (0..3 * width + 3).flat_map(|i| (i as f32 / 8.0).to_le_bytes());
+    (header.len() as u64).to_le_bytes().into_iter().chain(header.bytes()).chain(values).collect()
 }
 
 pub fn base() -> Fingerprint {
@@ -112,6 +131,7 @@ pub fn draft(adapter: &Path) -> Draft {
         conflicts: vec![],
         program: "lore 0.1.0".into(),
         adapter: adapter.to_owned(),
+        router: None,
         corpus: Some(Corpus {
             texts: vec![
                 text(TextRole::Topic, "file:corpus", "MIT"),

@@ -160,6 +160,7 @@ fn draft(arguments: &BuildArguments) -> Result<Draft> {
         conflicts: project.conflicts,
         program: format!("lore {}", env!("CARGO_PKG_VERSION")),
         adapter: run.adapter(topic),
+        router: run.router(topic),
         corpus: run.corpus(topic)?,
         evaluation: run.evaluation(topic)?,
         recipe: Some(run.recipe_for_others()?),

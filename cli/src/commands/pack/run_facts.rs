@@ -11,6 +11,7 @@ use lore_model::fingerprint::Fingerprint;
 use lore_packs::documents::{
     Corpus, CorpusText, EvaluatedModel, EvaluatedText, Evaluation, Sample, Score, SplitTokens, TextRole,
 };
+use lore_packs::format::ROUTER;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -83,6 +84,12 @@ impl RunFacts {
             Some(stage) => stage.folder.join("module"),
             None => self.folder.join("modules").join(&topic.name),
         }
+    }
+
+    /// What a router knows of the module of a topic, if a router was built.
+    pub fn router(&self, topic: &Topic) -> Option<PathBuf> {
+        let folders = [self.adapter(topic), self.folder.join("modules").join(&topic.name)];
+        folders.into_iter().map(|folder| folder.join(ROUTER)).find(|path| path.is_file())
     }
 
     /// Name, fingerprint and licence of the base; nothing if the run did not finish it.
