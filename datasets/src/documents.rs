@@ -87,7 +87,11 @@ impl Documents {
         Ok(Self::assemble(documents, origin))
     }
 
-    fn assemble(documents: impl IntoIterator<Item = (Extracted, Split)>, origin: &Origin) -> (Self, CleaningReport) {
+    /// A table of documents whose splits are given.
+    pub fn assemble(
+        documents: impl IntoIterator<Item = (Extracted, Split)>,
+        origin: &Origin,
+    ) -> (Self, CleaningReport) {
         let mut report = CleaningReport::default();
         let mut seen = HashSet::new();
         let mut columns: [Vec<String>; 6] = Default::default();

@@ -179,7 +179,7 @@ fn an_update_with_magnitudes_matches() {
     let projection = |x: &[Tensor<2>]| {
         let weight = Weight::Dense(w.tensor());
         let update = LowRank::new(x[1].clone(), x[2].clone(), 0.7).with_magnitude(x[3].clone(), &weight, &squares);
-        Projection { weight, bias: None, update: Some(update) }.forward(x[0].clone())
+        Projection { weight, bias: None, update: Some(update), beside: Vec::new() }.forward(x[0].clone())
     };
     check(&[M::random(4, 7, 5), a.clone(), b.clone(), M::random(1, 3, 9)], projection, |x| {
         let inner = M { rows: 4, columns: 2, v: matmul_t(&x[0], &x[1]) };

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Device;
 use lore_model::Decoder;
+use lore_model::fingerprint::Fingerprint;
 use lore_model::ops::host::{matrix, values};
 use lore_model::sampling::Random;
 use lore_model::save::StoredType;
@@ -14,6 +15,7 @@ use lore_model::weights::dequantise::BlockFormat;
 use lore_modules::compose::{Method, compose};
 use lore_modules::fold::folded;
 use lore_modules::inspect::{diff, inspect};
+use lore_modules::on_demand::{ModuleSet, OnDemand, folders};
 use lore_modules::{Adapter, AdapterConfig, Error, LoadedModule, LowRank, activate, gguf, peft};
 use small::*;
 
@@ -329,5 +331,26 @@ fn what_cannot_be_said_without_the_base_is_refused_by_name() {
         for error in [written.unwrap_err(), inspected.unwrap_err(), compared.unwrap_err()] {
             assert!(error.to_string().contains("it has magnitudes (DoRA)"), "{error}");
         }
+    }
+}
+
+/// Loaded on demand and put beside the base by rows, every kind computes what it does when activated.
+#[test]
+fn on_demand_is_the_same() {
+    let (base, files) = (base(), base_files());
+    let fingerprint = Fingerprint::of(&files.config, &*files.weights, &files.tokenizer).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (number, (name, adapter)) in kinds().into_iter().enumerate() {
+        let adapter = Adapter { base: Some(fingerprint), ..adapter };
+        peft::write(&folder.path().join(format!("m{number}")), &adapter, StoredType::F32).unwrap();
+        let mut library = OnDemand::new(base.clone(), fingerprint, 1 << 30);
+        library.set_folders(folders(folder.path()).unwrap());
+        let set = ModuleSet::new([(format!("m{number}"), 0.7)]).unwrap();
+        let found = forward(&library.lease(&set).unwrap().on(&base), &text());
+        let expected = forward(&active(&base, &[(&adapter, 0.7)]), &text());
+        let difference = relative_difference(&found, &expected);
+        assert!(difference < 1e-5, "{name}: {difference}");
+        let without = relative_difference(&forward(&base, &text()), &expected);
+        assert!(without > 1e-3, "{name} does something: {without}");
     }
 }

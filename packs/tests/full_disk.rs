@@ -137,8 +137,8 @@ fn at_every_size(
     let new = snapshot(disk.path());
     assert_ne!(old, new, "{what} does something");
     let (mut refused, mut done) = (0, 0);
-    let pages = (0_u64..).map(|pages| (pages, 10_000));
-    let inodes = (0_u64..).map(|inodes| (10_000, inodes));
+    let pages = (0_u64..).map(|pages| (pages, 10_000_u64));
+    let inodes = (0_u64..).map(|inodes| (10_000_u64, inodes));
     for sizes in [Box::new(pages) as Box<dyn Iterator<Item = (u64, u64)>>, Box::new(inodes)] {
         let mut succeeded = 0;
         for (pages, inodes) in sizes {
@@ -249,7 +249,9 @@ fn building_and_signing() {
     let (workshop, disk) = (Workshop::new(), Disk::new());
     let [old, _] = two_versions(&workshop);
     let place = disk.path().join("rivers.lorepack");
-    let copy = || drop(fs::copy(&old, &place).unwrap());
+    let copy = || {
+        fs::copy(&old, &place).unwrap();
+    };
     let check = |_| drop(verify_file(&place, None).unwrap());
     let mut draft = workshop.draft();
     draft.version = Some("2.0.0".parse().unwrap());

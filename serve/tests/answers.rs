@@ -83,11 +83,10 @@ fn requests_with_other_modules_at_once_are_what_each_is_alone() {
     let server = bench.start(Options::default());
     let prompts = ["the rain", "once upon a time there was", "1 2 3 4 5 6 7 8 9"];
     std::thread::scope(|scope| {
-        for turn in 0..3 {
+        for (turn, prompt) in prompts.into_iter().enumerate() {
             for (model, modules) in SETS {
                 let (bench, server) = (&bench, &server);
                 scope.spawn(move || {
-                    let prompt = prompts[turn];
                     let answer = server.post("/v1/completions", &greedy(model, prompt, 20 + turn)).ok();
                     let expected = continued(bench, &bench.with(modules), prompt, 20 + turn);
                     assert_eq!(answer["choices"][0]["text"], expected, "{model} {prompt}");
@@ -274,7 +273,7 @@ fn conversations_are_laid_out_and_answered() {
     let prompt = base.tokenizer.encode("system: be short\nuser: the rain\n", false).unwrap().get_ids().to_vec();
     let how = Generation { max_tokens: 12, sampling: Sampling::greedy(), seed: 0, stop: base.stop.clone() };
     let drawn = |decoder: &Decoder| {
-        generate(decoder, &[prompt.clone()], &how, |_, _| ControlFlow::Continue(())).unwrap().remove(0)
+        generate(decoder, std::slice::from_ref(&prompt), &how, |_, _| ControlFlow::Continue(())).unwrap().remove(0)
     };
     let text_of = |decoder: &Decoder| base.tokenizer.decode(&drawn(decoder), true).unwrap();
     let (model, decoder) = talkative(&bench, text_of, 4);

@@ -210,7 +210,10 @@ impl Engine {
             return Err(Refused::Full);
         }
         let sender = self.jobs.as_ref().ok_or(Refused::Stopped)?;
-        jobs.into_iter().try_for_each(|job| sender.send(job)).map_err(|_| Refused::Stopped)
+        for job in jobs {
+            sender.send(job).map_err(|_| Refused::Stopped)?;
+        }
+        Ok(())
     }
 
     /// Ends all jobs, those that run too.

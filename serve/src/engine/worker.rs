@@ -26,6 +26,9 @@ const SCORED_ROWS: usize = 2048;
 /// How often a thread without work looks whether it should end.
 const IDLE: Duration = Duration::from_millis(200);
 
+/// Which rows of a batch have which modules.
+type RowKeys = Vec<(Range<usize>, SetKey)>;
+
 pub(super) struct Worker {
     base: Arc<Base>,
     library: OnDemand,
@@ -38,7 +41,7 @@ pub(super) struct Worker {
     scoring: Vec<(Waiting, ActiveSet)>,
     running: Vec<Running>,
     /// What the last step computed with: it holds modules' memory and is given up before any module is asked for.
-    composed: Option<(Vec<(Range<usize>, SetKey)>, Decoder)>,
+    composed: Option<(RowKeys, Decoder)>,
 }
 
 struct Waiting {
