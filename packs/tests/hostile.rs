@@ -405,7 +405,11 @@ fn routers(cases: &mut Cases) {
         "it was made for the base lore-base-v1:55",
     );
     entry("an entry that is cut off", &good[..good.len() - 4], "`router.safetensors`: the header lies: tensor `words`");
-    entry("an entry beyond its limit", &vec![0; (16 << 20) + 1], "`router.safetensors` claims 16777217 bytes");
+    entry(
+        "an entry beyond its limit",
+        &vec![0; (16 << 20) + 1],
+        "`router.safetensors` has 16777217 bytes; 1 to 16777216 are allowed",
+    );
     let mut unlisted = cases.good.clone();
     unlisted.0.push(routed.0[routed.index("router.safetensors")].clone());
     cases.parts("an entry nobody hashed", &unlisted, "`router.safetensors` occurs twice or out of its place");
