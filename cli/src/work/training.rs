@@ -4,7 +4,7 @@
 //! What is computed again must be what was claimed, to rounding: another processor adds in another order. What is not
 //! computed again is not vouched for; `--steps 0` computes everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::plan;
 use crate::recipe::Recipe;
 use crate::session::Session;
-use crate::stages::{Finished, Manifest, RunFolder, Stage, State, manifest, outputs_of, resolve, run_in};
+use crate::stages::{Finished, Manifest, RunFolder, Stage, key_of, manifest, outputs_of, run_in};
 
 /// Where what the stage made is in a result.
 pub const STAGE: &str = "stage";
@@ -359,35 +359,47 @@ impl Accepted {
     pub fn install(&self, recipe: &Recipe, folder: &RunFolder) -> Result<bool> {
         let name = &self.manifest.stage;
         let stages = plan::needed_for(plan::stages(recipe), name)?;
+        let stage = stages.last().expect("`needed_for` gives the wanted stage last");
         let _locks = folder.lock_stage(name)?;
-        let mut identities = BTreeMap::new();
-        for stage in &stages {
-            let resolved = resolve(stage.as_ref(), &identities, folder);
-            identities.insert(stage.name().to_owned(), resolved.identity);
-            if stage.name() != name {
-                continue;
-            }
-            if resolved.key.as_ref() != Some(&self.manifest.key) {
-                return Err(Error::Failed(format!(
-                    "{}: `{name}` has another key there: the recipe or what it is made from has changed since the job was made",
-                    folder.root().display()
-                )));
-            }
-            if matches!(resolved.state, State::Finished(_)) {
-                return Ok(false);
-            }
-            let partial = folder.partial(name, &self.manifest.key);
-            if partial.exists() {
-                fs::remove_dir_all(&partial).map_err(Error::io(&partial))?;
-            }
-            files::copy_all(&self.folder, &partial)?;
-            self.manifest.write(&partial)?;
-            let finished = folder.commit(name, &self.manifest.key)?;
-            folder.publish(&finished, &stage.publications())?;
-            return Ok(true);
+        let changed = || {
+            Error::Failed(format!(
+                "{}: `{name}` has another key there: the recipe or what it is made from has changed since the job was made",
+                folder.root().display()
+            ))
+        };
+        // By what is finished there and not by where the recipe says it comes from: its path may be spelled otherwise.
+        let there = finished_in(folder)?;
+        let same =
+            self.manifest.inputs.iter().all(|(input, identity)| there.contains(&(input.clone(), identity.clone())));
+        if !same || key_of(stage.as_ref(), &self.manifest.inputs) != self.manifest.key {
+            return Err(changed());
         }
-        unreachable!("`needed_for` gives the wanted stage last")
+        if Manifest::of_intact(&folder.finished(name, &self.manifest.key)).is_some() {
+            return Ok(false);
+        }
+        let partial = folder.partial(name, &self.manifest.key);
+        if partial.exists() {
+            fs::remove_dir_all(&partial).map_err(Error::io(&partial))?;
+        }
+        files::copy_all(&self.folder, &partial)?;
+        self.manifest.write(&partial)?;
+        let finished = folder.commit(name, &self.manifest.key)?;
+        folder.publish(&finished, &stage.publications())?;
+        Ok(true)
     }
+}
+
+/// Names and identities of the stages that are finished in a run's folder.
+fn finished_in(folder: &RunFolder) -> Result<BTreeSet<(String, String)>> {
+    let stages = folder.root().join("stages");
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(&stages).map_err(Error::io(&stages))? {
+        let path = entry.map_err(Error::io(&stages))?.path();
+        if let Some(manifest) = Manifest::of_intact(&path) {
+            found.insert((manifest.stage, manifest.identity));
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
