@@ -43,7 +43,7 @@ fn the_right_one_is_first_copies_tie_and_cheats_are_found() {
     });
     let (dirty, of) = contaminated.expect("it is flagged");
     assert!(dirty > 40 && dirty <= 80 && of > 200, "{dirty} of {of}");
-    assert_eq!(group(&learnt), group(BASE));
+    assert_eq!(group(&learnt), group(BASE), "{:?}", standing.row(&learnt).unwrap().unranked);
     let row = standing.row(&learnt).unwrap();
     assert!(row.tasks[0].gain.value > 0.1, "what it would have gained: {:?}", row.tasks[0].gain);
     assert!(row.tasks[0].dirty.unwrap().value > 0.4 && row.tasks[0].clean.unwrap().value == 0.0);

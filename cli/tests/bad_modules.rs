@@ -103,11 +103,10 @@ fn factors_that_contradict_the_configuration_are_named_together() {
 fn a_configuration_this_program_does_not_implement() {
     let bench = bench();
     edit_json(&bench.path("module/adapter_config.json"), |keys| {
-        keys["use_dora"] = json!(true);
         keys["bias"] = json!("all");
         keys["r"] = json!(0);
     });
-    refuses(&bench, "base", &["adapter_config.json", "DoRA is not supported", "`bias` \"all\"", "`r` is 0"]);
+    refuses(&bench, "base", &["adapter_config.json", "`bias` \"all\"", "`r` is 0"]);
     bench.write("module/adapter_config.json", "{");
     refuses(&bench, "base", &["adapter_config.json", "not a valid configuration"]);
 }

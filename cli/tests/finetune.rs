@@ -179,7 +179,7 @@ quantise = "q3_0"
         2,
         &["finetune", "recipe.toml"],
         &[
-            "modules.lora.targets[0]",
+            "`q_prj`, which is not a projection",
             "did you mean `q_proj`?",
             "modules.lora.dropout",
             "modules.lora.b_rate_ratio",

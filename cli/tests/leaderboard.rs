@@ -13,7 +13,7 @@ use lore_model::files::ModelFiles;
 use lore_model::fingerprint::Fingerprint;
 use lore_packs::build;
 use serde_json::Value;
-use workbench::Workbench;
+use workbench::{Workbench, edit_json};
 
 const TASK: &str = r#"
 name = "rivers"
@@ -68,6 +68,7 @@ fn bench() -> Workbench {
 fn pack(bench: &Workbench, name: &str, base: &Path) {
     let files = ModelFiles::open(base).unwrap();
     let fingerprint = Fingerprint::of(&files.config, &*files.weights, &files.tokenizer).unwrap();
+    edit_json(&bench.path("module/lore.json"), |facts| facts["base"] = fingerprint.to_string().into());
     let mut draft = workshop::draft(&bench.path("module"));
     draft.name = name.into();
     draft.base.as_mut().unwrap().fingerprint = fingerprint;

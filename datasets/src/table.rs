@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use polars::io::parquet::write::BatchedWriter;
 use polars::prelude::{DataFrame, ParquetReader, ParquetWriter, PolarsError, SerReader, StatisticsOptions, df};
@@ -37,8 +40,9 @@ pub(crate) struct TableWriter {
     path: PathBuf,
     origin: Origin,
     /// Absent when it is complete.
-    writer: Option<BatchedWriter<File>>,
+    writer: Option<BatchedWriter<Watched>>,
     file: NamedTempFile,
+    full: Arc<AtomicBool>,
     hasher: TableHasher,
 }
 
@@ -59,6 +63,26 @@ impl TableHasher {
     }
 }
 
+/// A file that notes when its disk is full.
+struct Watched {
+    file: File,
+    full: Arc<AtomicBool>,
+}
+
+impl Write for Watched {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes);
+        if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull) {
+            self.full.store(true, Ordering::Relaxed);
+        }
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 impl TableWriter {
     /// Begins the table at `path`.
     pub fn create(path: &Path, origin: &Origin) -> Result<Self> {
@@ -66,10 +90,12 @@ impl TableWriter {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let file = NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
         let hasher = TableHasher::default();
-        let mut table = Self { path: path.to_owned(), origin: origin.clone(), writer: None, file, hasher };
+        let (path_of_table, origin, full) = (path.to_owned(), origin.clone(), Arc::default());
+        let mut table = Self { path: path_of_table, origin, writer: None, file, full, hasher };
         // The schema, also of a table without rows.
         let schema = table.frame(&[]);
         let file = table.file.reopen().map_err(|e| Error::io(path, e))?;
+        let file = Watched { file, full: table.full.clone() };
         let writer = ParquetWriter::new(file)
             // Whole texts would stand in the footer otherwise, as the least and greatest of each row group.
             .with_statistics(StatisticsOptions::empty())
@@ -80,12 +106,11 @@ impl TableWriter {
     }
 
     fn failed(&self, error: &PolarsError) -> Error {
-        match error {
-            PolarsError::IO { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => {
-                Error::NoSpace { path: self.path.clone(), needed: None, available: None }
-            }
-            error => Error::Documents { path: self.path.clone(), problem: format!("it cannot be written: {error}") },
+        // The writer's own errors do not say why the system refused.
+        if self.full.load(Ordering::Relaxed) {
+            return Error::NoSpace { path: self.path.clone(), needed: None, available: None };
         }
+        Error::Documents { path: self.path.clone(), problem: format!("it cannot be written: {error}") }
     }
 
     fn frame(&self, rows: &[Row]) -> DataFrame {

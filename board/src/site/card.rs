@@ -46,7 +46,7 @@ fn below(level: HeadingLevel) -> HeadingLevel {
 mod tests {
     #[test]
     fn nothing_of_a_card_runs_or_loads() {
-        let given = "---\nlicense: mit\n---\n# Rivers\n<script>alert(1)</script> and <b onclick=x>b</b> \
+        let given = "---\nlicense: mit\n---\n# Rivers\n<script>alert(1)</script>\n\nand <b onclick=x>b</b> \
                      ![pixel](https://spy.example/a.png) [bad](javascript:alert(1)) [good](https://example.org)\n";
         let made = super::card(given).to_string();
         for bad in ["<script", "<b ", "<img", "spy.example", "javascript:", "license: mit"] {

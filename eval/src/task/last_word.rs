@@ -58,7 +58,9 @@ mod tests {
 
     #[test]
     fn the_last_word_stood_there_before() {
-        let filler = "So it went on and on for many a long day in the year. ".repeat(4);
+        let filler = "Mist lay over all of the low meadow in that hour until noon. Three boys had to carry dry wood \
+                      up to a house on the hill. Their mother baked a loaf of bread for each and softly sang. An old dog \
+                      had lain down in the warm ash behind the stove. ";
         let text = format!("The brook ran by. {filler}At night one heard the brook. {filler}Nobody saw a heron. Yes.");
         let found = passages(&text);
         assert_eq!(found, [format!("The brook ran by. {filler}At night one heard the brook")]);

@@ -102,7 +102,7 @@ mod tests {
             ("{{ ['A', 'B'].index('B') }}", "1"),
             ("{{ {'a': 1}.get('b', 2) }}", "2"),
             ("{{ '3' | answer_place + 1 }}", "4"),
-            ("{{ 'a.b'.replace('.', '-').endswith('b') }}", "true"),
+            ("{{ 'a.b'.replace('.', '-').endswith('b') }}", "True"),
         ];
         for (template, expected) in cases {
             let found =
