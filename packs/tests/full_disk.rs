@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use lore_packs::{Index, Layout, Library, Policy, build, publish, sign, verify_file, verify_folder};
+use lore_packs::{Index, Layout, Library, Policy, build, publish, verify_file, verify_folder};
 use workshop::Workshop;
 
 /// Set in the process that has a mount namespace of its own.
