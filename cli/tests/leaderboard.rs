@@ -137,7 +137,7 @@ fn from_packs_to_a_board_that_a_stranger_verifies() {
 
     // One figure made nicer.
     let path = bench.path(&format!("{folder}/seed-1/rivers.json"));
-    workbench::edit_json(&path, |result| result["metrics"]["acc"]["value"] = 0.99.into());
+    edit_json(&path, |result| result["metrics"]["acc"]["value"] = 0.99.into());
     bench.fails(1, &leaderboard(&["verify", "board"], &[]), &["rivers.json is altered", "the log names"]);
     let log = String::from_utf8(bench.read("board/log.jsonl")).unwrap();
     assert!(!log.contains(bench.path("").to_str().unwrap()), "it says where it was made");
