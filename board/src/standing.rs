@@ -260,18 +260,21 @@ fn contamination(scores: &Scores, model: usize) -> Option<Flag> {
     (!scores.tasks.iter().all(|task| task.searched[model])).then_some(Flag::NotSearched)
 }
 
-/// The control that does as well as a model which does better than the base.
+/// The control that does as well as a model which does better than the base. Items of its training text count nothing here
+/// either: they are flagged by themselves, and what is ranked are the others.
 fn explained_by(task: &TaskScores, model: usize) -> Option<&'static str> {
     if !task.metric.counts_answers() {
         return None;
     }
-    let gain = task.gain(model, |_| true)?;
+    let clean = |item: &usize| !task.is_dirty(model, *item);
+    let gain = task.gain(model, |item| clean(&item))?;
     if gain.value <= TWO_SIDED * gain.standard_error || gain.value == 0.0 {
         return None;
     }
     let values = &task.values[model];
     let beats = |control: &[f64]| {
-        let difference = ratio(values.iter().zip(control).map(|(value, control)| (value - control, 1.0)));
+        let items = (0..values.len()).filter(clean);
+        let difference = ratio(items.map(|item| (values[item] - control[item], 1.0)));
         difference.value > ONE_SIDED * difference.standard_error.unwrap_or(f64::INFINITY)
     };
     let own = task.answer_only[model].as_deref().map(|alone| ("answering without the question", alone));

@@ -16,7 +16,6 @@ use lore_board::{Board, Error};
 use planted_board::{Answers, Planted, QUIZ, TIME};
 
 #[test]
-#[ignore = "fails: the contaminated module is left unranked by a control instead of tying with the base; to be looked at"]
 fn the_right_one_is_first_copies_tie_and_cheats_are_found() {
     let mut planted = Planted::new();
     let asked: Vec<String> = (0..240).filter(|i| i % 3 == 0).map(|i| i.to_string()).collect();

@@ -24,7 +24,6 @@ fn requests(form: &Form) -> Value {
 }
 
 #[test]
-#[ignore = "fails: a field called `number` is read as the record's own number (task `own`); to be mended"]
 fn prompts_are_those_of_the_harness_with_and_without_examples() {
     let text = fs::read_to_string(folder().join("prompts.json")).unwrap();
     let expected: Value = serde_json::from_str(&text).unwrap();
@@ -43,7 +42,6 @@ fn prompts_are_those_of_the_harness_with_and_without_examples() {
 }
 
 #[test]
-#[ignore = "fails: a field called `number` is read as the record's own number (task `own`); to be mended"]
 fn right_answers_are_found_by_place_text_and_number() {
     for name in ["rest", "letters", "own"] {
         let task = Task::open(&folder().join(format!("{name}.yaml"))).unwrap();

@@ -36,16 +36,16 @@ pub(super) fn variables(record: &FileRecord) -> Value {
         folder => folders.rsplit('/').next().unwrap_or_default(),
         number => record.number,
     };
-    // The first map that knows a name wins.
+    // The last map that knows a name wins: a record's own field before what is said of its place.
     match record.value.kind() {
-        ValueKind::Map => merge_maps([record.value.clone(), place]),
+        ValueKind::Map => merge_maps([place, record.value.clone()]),
         _ => place,
     }
 }
 
 /// `variables` with one name more.
 pub(super) fn with(name: &str, value: Value, variables: &Value) -> Value {
-    merge_maps([Value::from_iter([(name.to_owned(), value)]), variables.clone()])
+    merge_maps([variables.clone(), Value::from_iter([(name.to_owned(), value)])])
 }
 
 /// The text that a template makes of a record.
