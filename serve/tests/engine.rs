@@ -1,0 +1,75 @@
+//! The engine itself: what becomes of jobs.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod bench;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use bench::{Bench, Options};
+use lore_model::Decoder;
+use lore_model::sampling::{Random, Sampling};
+use lore_modules::on_demand::ModuleSet;
+use lore_serve::engine::{Event, Job};
+use lore_serve::{Chooser, Wanted};
+
+/// Says when it is asked, and chooses when it is told to.
+struct Gate {
+    asked: Sender<()>,
+    go_on: Receiver<()>,
+}
+
+impl Chooser for Gate {
+    fn choose(&mut self, _: &Decoder, _: &[u32]) -> Result<ModuleSet, String> {
+        self.asked.send(()).map_err(|error| error.to_string())?;
+        self.go_on.recv().map_err(|error| error.to_string())?;
+        Ok(ModuleSet::none())
+    }
+}
+
+/// A job, and what comes of it.
+fn job(modules: Wanted, score_prompt: bool, max_tokens: usize) -> (Job, Receiver<(usize, Event)>) {
+    let (events, receiver) = channel();
+    let job = Job {
+        modules,
+        prompt: vec![1, 2, 3, 4],
+        max_tokens,
+        sampling: Sampling::greedy(),
+        random: Random::new(1, 1),
+        alternatives: Some(0),
+        score_prompt,
+        events,
+        index: 0,
+        cancelled: Arc::new(AtomicBool::new(false)),
+    };
+    (job, receiver)
+}
+
+#[test]
+fn who_left_is_not_scored() {
+    let bench = Bench::new();
+    let ((asked, ask), (go, go_on)) = (channel(), channel());
+    let service = bench.service(1 << 30, None, Some(Box::new(Gate { asked, go_on })), Options::default().engine);
+    // Declared later, so dropped earlier than the engine, which waits for its thread.
+    let (ask, go) = (ask, go);
+    let (first, _first_events) = job(Wanted::Auto, false, 1);
+    service.engine.submit(vec![first]).unwrap();
+    ask.recv().unwrap();
+    // These come in together, while modules are chosen for the first.
+    let none = || Wanted::Set(ModuleSet::none());
+    let (leaves, left) = job(none(), true, 0);
+    let (stays, stayed) = job(none(), true, 0);
+    let (last, _last_events) = job(Wanted::Auto, false, 1);
+    let gone = leaves.cancelled.clone();
+    service.engine.submit(vec![leaves, stays, last]).unwrap();
+    go.send(()).unwrap();
+    // Two wait to be scored when modules are chosen for the last.
+    ask.recv().unwrap();
+    gone.store(true, Ordering::Relaxed);
+    go.send(()).unwrap();
+    let scored = |events: &Receiver<(usize, Event)>| {
+        events.iter().filter(|(_, event)| matches!(event, Event::Prompt(_))).count()
+    };
+    assert_eq!((scored(&left), scored(&stayed)), (0, 1));
+}
