@@ -43,6 +43,7 @@ fn every_wrong_request_is_told_what_is_wrong() {
         (COMPLETIONS, json!({ "best_of": 3 }), 400, "best_of", "other than `n`"),
         (COMPLETIONS, json!({ "suffix": "b" }), 400, "suffix", "not supported"),
         (COMPLETIONS, json!({ "n": 100, "prompt": ["a", "b"] }), 400, "prompt", "at most 128 together"),
+        (COMPLETIONS, json!({ "prompt": vec![""; 129] }), 400, "prompt", "a list of 129 prompts; at most 128"),
         (CHAT, json!({}), 400, "messages", "`messages` is missing"),
         (CHAT, json!({ "messages": [] }), 400, "messages", "at least one"),
         (CHAT, json!({ "messages": [{ "role": "user" }] }), 400, "messages", "message 0 has no text"),

@@ -92,6 +92,11 @@ fn read_prompts(body: &Body, base: &Base) -> Result<Vec<Prompt>, ApiError> {
         Some(Value::String(text)) => Ok(vec![of_text(text)?]),
         Some(Value::Array(list)) if list.is_empty() => Err(ApiError::bad(Some("prompt"), "`prompt` is an empty list")),
         Some(Value::Array(list)) if list[0].is_number() => Ok(vec![of_tokens(list)?]),
+        // Before any of them is made tokens: a body of empty texts would take many times its own memory.
+        Some(Value::Array(list)) if list.len() > MOST_CHOICES => {
+            let message = format!("`prompt` is a list of {} prompts; at most {MOST_CHOICES} are taken", list.len());
+            Err(ApiError::bad(Some("prompt"), message))
+        }
         Some(Value::Array(list)) => {
             let one = |value: &Value| match value {
                 Value::String(text) => of_text(text),

@@ -106,15 +106,16 @@ impl Body {
     /// # Errors
     /// The first of them.
     pub fn refuse(&self, keys: &[&str]) -> Result<(), ApiError> {
-        let changes_nothing = |value: &Value| match value {
+        let changes_nothing = |key: &str, value: &Value| match value {
             Value::Null | Value::Bool(false) => true,
-            Value::Number(number) => number.as_f64() == Some(0.0),
+            // Scores are multiplied by this one; others are added to them, or compared with them.
+            Value::Number(number) => number.as_f64() == Some(if key == "repetition_penalty" { 1.0 } else { 0.0 }),
             Value::String(text) => text.is_empty() || text == "none" || text == "text",
             Value::Array(list) => list.is_empty(),
             Value::Object(map) => map.is_empty() || (map.len() == 1 && map.get("type") == Some(&Value::from("text"))),
             Value::Bool(true) => false,
         };
-        match keys.iter().find(|key| self.0.get(**key).is_some_and(|value| !changes_nothing(value))) {
+        match keys.iter().find(|key| self.0.get(**key).is_some_and(|value| !changes_nothing(key, value))) {
             Some(key) => Err(ApiError::bad(Some(key), format!("`{key}` is not supported by this server"))),
             None => Ok(()),
         }
@@ -192,7 +193,11 @@ mod tests {
 
     #[test]
     fn defaults_are_those_of_the_interface() {
-        let found = read(json!({ "model": "base", "stop": null, "top_p": 1, "presence_penalty": 0.0 })).unwrap();
+        let neutral = json!({
+            "model": "base", "stop": null, "top_p": 1, "presence_penalty": 0.0, "repetition_penalty": 1.0,
+            "logit_bias": {}, "response_format": { "type": "text" },
+        });
+        let found = read(neutral).unwrap();
         assert_eq!((found.sampling.temperature, found.sampling.top_p, found.sampling.top_k), (1.0, None, None));
         assert_eq!((found.seed, found.choices, found.stream, found.stops.len()), (5, 1, false, 0));
         let found =
@@ -220,6 +225,7 @@ mod tests {
             ("stream_options", json!(1), "`stream_options` is not an object"),
             ("presence_penalty", json!(0.5), "`presence_penalty` is not supported"),
             ("logit_bias", json!({ "5": 1 }), "`logit_bias` is not supported"),
+            ("repetition_penalty", json!(1.1), "`repetition_penalty` is not supported"),
         ] {
             let mut body = json!({ "model": "base" });
             body[key] = value;
