@@ -6,6 +6,7 @@ mod bench;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
 
 use bench::{Bench, Options};
 use lore_model::Decoder;
@@ -13,6 +14,7 @@ use lore_model::sampling::{Random, Sampling};
 use lore_modules::on_demand::ModuleSet;
 use lore_serve::engine::{Event, Job};
 use lore_serve::{Chooser, Wanted};
+use serde_json::json;
 
 /// Says when it is asked, and chooses when it is told to.
 struct Gate {
@@ -72,4 +74,30 @@ fn who_left_is_not_scored() {
         events.iter().filter(|(_, event)| matches!(event, Event::Prompt(_))).count()
     };
     assert_eq!((scored(&left), scored(&stayed)), (0, 1));
+}
+
+struct Defective;
+
+impl Chooser for Defective {
+    fn choose(&mut self, _: &Decoder, _: &[u32]) -> Result<ModuleSet, String> {
+        panic!("a defect that the test planted");
+    }
+}
+
+#[test]
+fn a_defect_is_told_to_those_who_wait_and_to_those_who_come_later() {
+    let bench = Bench::new();
+    let server = bench.start(Options { chooser: Some(Box::new(Defective)), ..Options::default() });
+    server.get("/health").ok();
+    let body = json!({ "model": "auto", "prompt": "the rain", "max_tokens": 1 });
+    let answer = server.post("/v1/completions", &body);
+    assert!(answer.status == 500 && answer.body.contains("look at its log"), "{answer:?}");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while server.get("/health").status == 200 {
+        assert!(Instant::now() < deadline, "a server that cannot answer is called healthy");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let answer = server.post("/v1/completions", &body);
+    assert!(answer.status == 500 && answer.body.contains("thread has ended"), "{answer:?}");
+    assert_eq!(server.get("/health").status, 500);
 }

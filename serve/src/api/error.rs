@@ -41,6 +41,11 @@ impl ApiError {
         Self { param: Some("prompt".to_owned()), ..Self::http(400, "context_length_exceeded", message) }
     }
 
+    /// 500: nothing is computed any more.
+    pub fn engine_ended() -> Self {
+        Self::http(500, "internal", "the model's thread has ended, which is a defect; look at the server's log")
+    }
+
     /// As a client reads it.
     pub fn body(&self) -> Value {
         json!({ "error": { "message": self.message, "type": self.kind, "param": self.param, "code": self.code } })
@@ -62,7 +67,7 @@ impl From<Refused> for ApiError {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Full => Self::http(503, "overloaded", "too many requests are waiting; try again in a moment"),
-            Refused::Stopped => Self::http(503, "stopping", "the server is ending"),
+            Refused::Stopped => Self::engine_ended(),
         }
     }
 }

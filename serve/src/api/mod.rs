@@ -76,6 +76,9 @@ impl Service {
     fn route(&self, request: &Request, out: &mut Responder<'_>) -> Result<(), Trouble> {
         let (path, method) = (request.path(), request.method.as_str());
         if path == "/health" {
+            if !self.engine.is_alive() {
+                return Err(ApiError::engine_ended().into());
+            }
             return Ok(out.json(200, &json!({ "status": "ok" }))?);
         }
         self.admit(request)?;

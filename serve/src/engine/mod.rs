@@ -116,7 +116,7 @@ pub enum Failure {
 pub enum Refused {
     /// Too many wait.
     Full,
-    /// The engine has ended.
+    /// The engine's thread has ended.
     Stopped,
 }
 
@@ -198,11 +198,20 @@ impl Engine {
         self.shared.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
+    /// Whether the thread computes. It ends before the engine does only by a panic, which is a defect.
+    pub fn is_alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Hands jobs in, all of them or none.
     ///
     /// # Errors
     /// When too many wait, or the engine has ended.
     pub fn submit(&self, jobs: Vec<Job>) -> Result<(), Refused> {
+        // Jobs that nobody takes would be counted as waiting for ever.
+        if !self.is_alive() {
+            return Err(Refused::Stopped);
+        }
         let count = jobs.len();
         let more = |waiting: usize| (waiting + count <= self.config.queue).then_some(waiting + count);
         let taken = self.shared.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
