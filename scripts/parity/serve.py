@@ -96,7 +96,7 @@ def main():
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    arguments.blimp = arguments.mmlu = ""
+    arguments.sets, arguments.blimp, arguments.mmlu = arguments.tasks, "", ""
     os.environ.setdefault("OPENAI_API_KEY", "none")
     wrong = []
     print(f"{'model':<28} {'task':<10} {'scores':>6} {'acc':>7} {'score':>7} {'worst relative':>15} {'seconds':>8}")
