@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use lore_model::Decoder;
 use lore_model::chat::{ChatTemplate, Message};
 use lore_model::fingerprint::Fingerprint;
 use lore_modules::on_demand::{ModuleSet, OnDemand};
 use lore_packs::Library;
-use lore_route::{Reader, Router};
+use lore_route::{ENTRY_FILE, Reader, Router};
 use lore_serve::engine::Folders;
 use lore_serve::{Base, Chooser, Engine, EngineConfig, Layout, Turn};
 
@@ -113,30 +114,39 @@ pub fn folders(library: &Library) -> Result<BTreeMap<String, PathBuf>> {
 struct Routed {
     library: Library,
     base: Fingerprint,
-    /// What the router was made of; it is made anew when modules come or go.
-    folders: BTreeMap<String, PathBuf>,
+    /// What the router was made of; it is made anew when modules come or go, or get another entry.
+    entries: Entries,
     router: Router,
     reader: Option<Reader>,
+}
+
+/// Each module's folder, and when its router entry was written; no time for a module without one.
+type Entries = BTreeMap<String, (PathBuf, Option<SystemTime>)>;
+
+fn entries(folders: &BTreeMap<String, PathBuf>) -> Entries {
+    let written = |folder: &PathBuf| std::fs::metadata(folder.join(ENTRY_FILE)).and_then(|file| file.modified()).ok();
+    folders.iter().map(|(name, folder)| (name.clone(), (folder.clone(), written(folder)))).collect()
 }
 
 impl Routed {
     fn new(library: &Library, base: Fingerprint, decoder: &Decoder) -> Result<Self> {
         let folders = folders(library)?;
+        let entries = entries(&folders);
         let router = Router::of_folders(&folders, &base)?;
         let reader = router.reader(decoder)?;
-        Ok(Self { library: library.clone(), base, folders, router, reader })
+        Ok(Self { library: library.clone(), base, entries, router, reader })
     }
 }
 
 impl Chooser for Routed {
     fn choose(&mut self, base: &Decoder, prompt: &[u32]) -> Result<ModuleSet, String> {
         let told = |error: Error| crate::error::chain(&error);
-        if folders(&self.library).map_err(told)? != self.folders {
+        if entries(&folders(&self.library).map_err(told)?) != self.entries {
             *self = Self::new(&self.library, self.base, base).map_err(told)?;
         }
         match &self.reader {
             Some(reader) if !prompt.is_empty() => {
-                let view = &reader.read(&[prompt.to_vec()])[0];
+                let view = &reader.read(&[reader.window(prompt)])[0];
                 ModuleSet::new(self.router.choose_for(view, MOST_CHOSEN).picks)
             }
             _ => Ok(ModuleSet::none()),
@@ -178,4 +188,26 @@ fn layout(template: ChatTemplate) -> Layout {
             turns.iter().map(|turn| Message::new(turn.role.as_str(), turn.content.as_str())).collect();
         template.render(&messages, true).map_err(|error| error.to_string())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_entry_that_comes_or_changes_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = BTreeMap::from([("rivers".to_owned(), folder.path().to_owned())]);
+        let without = entries(&folders);
+        assert_eq!(without["rivers"].1, None);
+        let path = folder.path().join(ENTRY_FILE);
+        std::fs::write(&path, "one").unwrap();
+        let with = entries(&folders);
+        assert_ne!(with, without);
+        assert_eq!(entries(&folders), with);
+        let later = with["rivers"].1.unwrap() + std::time::Duration::from_secs(1);
+        std::fs::File::options().append(true).open(&path).unwrap().set_modified(later).unwrap();
+        assert_ne!(entries(&folders), with);
+    }
 }

@@ -37,6 +37,9 @@ fn a_run_routes_and_its_modules_can_be_asked() {
     assert!(answer["scores"][1]["arrow"].is_f64() && answer["scores"][1]["saved_nats_per_token"].is_f64());
     let hill = ask("The hill of valley 7, seen for the 5th time, stands above the town and the fields.", &[]);
     assert_eq!(hill["scores"][0]["module"], "hills");
+    // A folder of modules is a library, as it is for `lore serve`.
+    let library = ["route", "ask", "--base", "runs/tiny/base", "--library", "runs/tiny/modules", "--prompt", river];
+    assert_eq!(json(&bench, &[&library[..], &["--json"]].concat()), ask(river, &[]));
     // The same from one file.
     let collect = ["route", "build", "--base", "runs/tiny/base", "--out", "all.safetensors"];
     bench.succeeds(&[&collect[..], &modules[..]].concat());

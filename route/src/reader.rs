@@ -69,6 +69,14 @@ impl Reader {
         views
     }
 
+    /// What is read of a prompt: the token it begins with and its last tokens, as many as are looked at. What is asked
+    /// stands at the end of a prompt, as of a conversation that has gone on for a while.
+    pub fn window(&self, prompt: &[u32]) -> Vec<u32> {
+        let [first, rest @ ..] = prompt else { return Vec::new() };
+        let left_out = rest.len().saturating_sub(self.tokens);
+        [&[*first][..], &rest[left_out..]].concat()
+    }
+
     /// Blocks that are looked through.
     pub fn layer(&self) -> usize {
         self.decoder.blocks.len()

@@ -174,14 +174,15 @@ impl Router {
         Ok(Some(Reader::new(base, entry.layer, entry.tokens)))
     }
 
-    /// Chooses at most `most` modules for a text, which begins with the token that begins a text. Updates that are active
-    /// on `base` are left out. For several texts make a [`Router::reader`] once, and ask [`Router::choose_for`].
+    /// Chooses at most `most` modules for a prompt, which begins with the token that begins a text; of a long one by its
+    /// [`Reader::window`]. Updates that are active on `base` are left out. For several texts make a [`Router::reader`]
+    /// once, and ask [`Router::choose_for`].
     ///
     /// # Errors
     /// As [`Router::reader`].
     pub fn choose(&self, base: &Decoder, text: &[u32], most: usize) -> Result<Choice, Error> {
         match self.reader(base)? {
-            Some(reader) if !text.is_empty() => Ok(self.choose_for(&reader.read(&[text.to_vec()])[0], most)),
+            Some(reader) if !text.is_empty() => Ok(self.choose_for(&reader.read(&[reader.window(text)])[0], most)),
             _ => Ok(Choice { picks: Vec::new(), scored: Vec::new() }),
         }
     }

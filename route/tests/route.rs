@@ -136,6 +136,18 @@ fn several_share_a_weight_of_one() {
 }
 
 #[test]
+fn of_a_long_prompt_its_end_counts() {
+    let (_, entries) = entries();
+    let (router, base) = (router(&entries), base());
+    let (hills, rivers) = (passages(1, 100, 160, 5).remove(0), passages(1, 10, 70, 6).remove(0));
+    // A conversation that came from the hills to the rivers.
+    let prompt = [&hills[..], &rivers[1..]].concat();
+    let chosen = |text: &[u32]| router.choose(&base, text, 1).unwrap();
+    assert_eq!(chosen(&prompt), chosen(&rivers));
+    assert_ne!(chosen(&prompt), chosen(&hills));
+}
+
+#[test]
 fn a_module_is_added_without_the_others() {
     let (reader, entries) = entries();
     let folder = tempfile::tempdir().unwrap();

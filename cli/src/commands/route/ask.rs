@@ -69,9 +69,7 @@ pub fn ask(arguments: &AskArguments, session: &Session) -> Result<()> {
     let model = load_model(&arguments.base.resolve(session)?, &session.device.device()?)?;
     let fingerprint = model.fingerprint()?;
     let folders = if arguments.modules.is_empty() {
-        let library = arguments.library.library(session);
-        let installed = library.list()?;
-        installed.iter().map(|(name, module)| (name.clone(), library.folder(name, module))).collect()
+        crate::on_demand::folders(&arguments.library.library(session))?
     } else {
         by_name(&arguments.modules.iter().map(|module| module.resolve(session)).collect::<Result<Vec<_>>>()?)?
     };
@@ -92,8 +90,8 @@ pub fn ask(arguments: &AskArguments, session: &Session) -> Result<()> {
     let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
     let ids = model.files.tokenizer.encode(text.as_str(), false).map_err(refused)?;
     let mut tokens = [&[model.start], ids.get_ids()].concat();
-    tokens.truncate(model.decoder.max_positions());
     let choice = router.choose(&model.decoder, &tokens, arguments.top.into())?;
+    tokens.truncate(model.decoder.max_positions());
 
     let mut others = Vec::new();
     if arguments.compare {
