@@ -7,7 +7,7 @@ mod workbench;
 use std::fs;
 
 use serde_json::Value;
-use workbench::{Workbench, tiny_recipe::tiny_run};
+use workbench::{Workbench, edit_json, tiny_recipe::tiny_run};
 
 fn json(bench: &Workbench, arguments: &[&str]) -> Value {
     serde_json::from_str(&bench.succeeds(arguments).stdout).unwrap()
@@ -47,12 +47,27 @@ fn a_run_routes_and_its_modules_can_be_asked() {
     let again = json(&bench, &[&from_file[..], &["--prompt", river][..]].concat());
     assert_eq!(again["scores"][0]["score"], answer["scores"][0]["score"]);
 
-    let figures = json(&bench, &["route", "test", "--run", "runs/tiny", "--off-topic", "recipe.toml", "--json"]);
+    let test = ["route", "test", "--run", "runs/tiny", "--off-topic", "recipe.toml", "--json"];
+    let figures = json(&bench, &test);
     let names: Vec<&str> = figures.as_array().unwrap().iter().map(|row| row["text"].as_str().unwrap()).collect();
     assert_eq!(names, ["hills", "rivers", "general", "recipe.toml", "all, router", "all, arrow", "all, probe"]);
     let figure = |row: usize, name: &str| figures[row]["figures"][name].as_f64().unwrap();
     assert!(figure(1, "passages") > 0.0 && figure(1, "best") == figure(1, "passages"), "{figures}");
     assert!((4..7).all(|row| figure(row, "regret") >= 0.0), "{figures}");
+    // What a changed recipe left in the folder of the run is not what its modules were made from.
+    let folders = bench.listing("runs/tiny/stages");
+    let own = folders.iter().find(|name| name.starts_with("topic-rivers-")).unwrap();
+    let manifest = bench.read(&format!("runs/tiny/stages/{own}/stage.json"));
+    for other in ["0", "4", "8", "z"] {
+        let path = bench.write(&format!("runs/tiny/stages/topic-rivers-{other}/stage.json"), &manifest);
+        edit_json(&path, |manifest| {
+            manifest["identity"] = "of other texts".into();
+            manifest["outputs"] = Value::Array(Vec::new());
+        });
+    }
+    assert_eq!(json(&bench, &test), figures);
+    bench.write("empty.txt", "\n");
+    bench.fails(2, &["route", "test", "--run", "runs/tiny", "--off-topic", "empty.txt"], &["empty.txt", "no text"]);
 
     // An entry of one's own, made of other text; the module's own files stay as they are.
     let weights = bench.read("runs/tiny/modules/rivers/adapter_model.safetensors");

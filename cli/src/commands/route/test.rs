@@ -1,6 +1,6 @@
 //! `lore route test`: how often a router is right on the held-out text of a run, and what its mistakes cost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use lore_datasets::evaluation::EvalPassage;
@@ -166,14 +166,28 @@ fn first_of_largest(values: &[f64]) -> usize {
     best
 }
 
-/// Folders of the finished stages of a run.
+/// Folders of the finished stages of a run. Of several of one name, as commands that keep the stages of another recipe leave
+/// them, the one that the run's published modules were made from.
 fn stages(run: &std::path::Path) -> Result<BTreeMap<String, PathBuf>> {
     let all = run.join("stages");
-    let mut stages = BTreeMap::new();
+    let mut finished = Vec::new();
     for entry in std::fs::read_dir(&all).map_err(Error::io(&all))? {
         let folder = entry.map_err(Error::io(&all))?.path();
         if let Some(manifest) = Manifest::of_intact(&folder) {
-            stages.insert(manifest.stage, folder);
+            finished.push((manifest, folder));
+        }
+    }
+    let published = |(manifest, folder): &&(Manifest, PathBuf)| {
+        let Some(name) = manifest.stage.strip_prefix("module:") else { return false };
+        let places = [run.join("modules").join(name), folder.join("module")].map(std::fs::canonicalize);
+        matches!(places, [Ok(link), Ok(target)] if link == target)
+    };
+    let used: BTreeSet<(&String, &String)> =
+        finished.iter().filter(published).flat_map(|(manifest, _)| &manifest.inputs).collect();
+    let mut stages = BTreeMap::new();
+    for (manifest, folder) in &finished {
+        if used.contains(&(&manifest.stage, &manifest.identity)) || !stages.contains_key(&manifest.stage) {
+            stages.insert(manifest.stage.clone(), folder.clone());
         }
     }
     Ok(stages)
@@ -202,7 +216,11 @@ fn off_topic(path: &std::path::Path, arguments: &TestArguments, model: &LoadedMo
             pieces.push(String::new());
         }
     }
-    pieces.retain(|piece| piece.len() >= 2 * tokens || piece.len() == text.len());
+    let only = pieces.len() == 1;
+    pieces.retain(|piece| piece.len() >= 2 * tokens || (only && !piece.trim().is_empty()));
+    if pieces.is_empty() {
+        return Err(Error::Usage(format!("--off-topic {}: there is no text in it", path.display())));
+    }
     let wanted = (arguments.passages as usize).min(pieces.len());
     let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
     let passage = |number: usize| -> Result<EvalPassage> {
