@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::location::WeightedModule;
 use crate::models::load_model;
 use crate::session::Session;
+use crate::stages::Manifest;
 use crate::table;
 
 /// Ask a run's base, each of its modules, and all together, every task
@@ -131,7 +132,7 @@ fn sorted(mut modules: Vec<ModuleIdentity>) -> Vec<ModuleIdentity> {
     modules
 }
 
-/// The base, each module, and all of them summed and averaged.
+/// The base, each module, and those of single topics summed and averaged.
 fn rows(run: &Path) -> Result<Vec<Loaded>> {
     let folder = run.join("modules");
     let entries = fs::read_dir(&folder).map_err(Error::io(&folder))?;
@@ -146,16 +147,23 @@ fn rows(run: &Path) -> Result<Vec<Loaded>> {
     if paths.is_empty() {
         return Err(Error::Failed(format!("{} holds no module; a finished `lore run` leaves some", folder.display())));
     }
-    let weighted = |weight: f32| -> Vec<WeightedModule> {
-        paths.iter().map(|path| WeightedModule { path: path.clone(), weight }).collect()
-    };
+    let at = |path: &PathBuf, weight: f32| WeightedModule { path: path.clone(), weight };
     let mut rows = vec![Loaded { name: "base".into(), modules: Vec::new() }];
-    rows.extend(weighted(1.0).into_iter().map(|module| Loaded { name: name_of(&module.path), modules: vec![module] }));
+    rows.extend(paths.iter().map(|path| Loaded { name: name_of(path), modules: vec![at(path, 1.0)] }));
+    paths.retain(|path| !is_joint(path));
     if paths.len() > 1 {
-        rows.push(Loaded { name: "all-summed".into(), modules: weighted(1.0) });
-        rows.push(Loaded { name: "all-averaged".into(), modules: weighted(1.0 / paths.len() as f32) });
+        let all = |weight: f32| -> Vec<WeightedModule> { paths.iter().map(|path| at(path, weight)).collect() };
+        rows.push(Loaded { name: "all-summed".into(), modules: all(1.0) });
+        rows.push(Loaded { name: "all-averaged".into(), modules: all(1.0 / paths.len() as f32) });
     }
     Ok(rows)
+}
+
+/// Whether a module of a run was trained on several topics (`[[joint]]`): it is what using their own modules together is
+/// compared with, and not one of them.
+fn is_joint(module: &Path) -> bool {
+    let stage = fs::canonicalize(module).ok().and_then(|module| Manifest::of_intact(module.parent()?));
+    stage.is_some_and(|manifest| !manifest.facts["topics"].is_null())
 }
 
 /// Tables as Markdown: one for each task, its most telling metric first.
@@ -195,4 +203,30 @@ fn change(compared: &[Row], rows: &[Loaded], model: &str, task: &str, metric: &s
         Verdict::Tie => "",
     };
     (format!("{:+.4}", row.paired.difference), format!("{low:+.4} … {high:+.4}"), verdict.into())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_module_of_several_topics_is_not_one_of_all() {
+        let run = tempfile::tempdir().unwrap();
+        let path = |relative: &str| run.path().join(relative);
+        for folder in ["modules/hills", "modules/rivers", "stages/module-both-0/module"] {
+            fs::create_dir_all(path(folder)).unwrap();
+        }
+        std::os::unix::fs::symlink("../stages/module-both-0/module", path("modules/both")).unwrap();
+        let manifest: Manifest = serde_json::from_value(json!({
+            "stage": "module:both", "key": "0", "identity": "0", "inputs": {}, "config": {}, "program": "0",
+            "seconds": 0.0, "summary": "", "facts": { "topics": ["hills", "rivers"] }, "outputs": [], "external": [],
+        }))
+        .unwrap();
+        manifest.write(&path("stages/module-both-0")).unwrap();
+        let found = rows(run.path()).unwrap();
+        let shown: Vec<(&str, usize)> = found.iter().map(|row| (row.name.as_str(), row.modules.len())).collect();
+        let expected = [("base", 0), ("both", 1), ("hills", 1), ("rivers", 1), ("all-summed", 2), ("all-averaged", 2)];
+        assert_eq!(shown, expected);
+    }
 }
