@@ -22,7 +22,8 @@ impl Sampling {
 
     /// Draws a token from one row of logits. Of equal logits the smallest token comes first.
     pub fn draw(&self, logits: &[f32], random: &mut Random) -> u32 {
-        if self.temperature <= 0.0 {
+        // The inverse of anything smaller is infinite.
+        if self.temperature < f32::MIN_POSITIVE {
             return arg_max(logits);
         }
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -126,6 +127,10 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_first_of_equals() {
+        for temperature in [0.0, f32::MIN_POSITIVE / 1024.0, f32::MIN_POSITIVE] {
+            let sampling = Sampling { temperature, ..Sampling::greedy() };
+            assert_eq!(sampling.draw(&[1.0, 3.0, 2.0], &mut Random::new(1, 0)), 1, "{temperature:e}");
+        }
         assert_eq!(Sampling::greedy().draw(&[1.0, 3.0, 3.0], &mut Random::new(1, 0)), 1);
     }
 
