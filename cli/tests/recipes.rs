@@ -42,6 +42,17 @@ fn every_recipe_has_a_plan() {
     assert!(planned >= 4, "{planned}");
 }
 
+/// A stage is found again by what goes into it: `scripts/openstax-report` takes the base of the one over for the other.
+#[test]
+fn the_books_are_on_the_quickstarts_base() {
+    let read =
+        |name: &str| -> toml::Table { toml::from_str(&fs::read_to_string(recipes().join(name)).unwrap()).unwrap() };
+    let (quickstart, books) = (read("quickstart.toml"), read("openstax.toml"));
+    for key in ["seed", "teacher", "general", "base"] {
+        assert_eq!(quickstart[key], books[key], "`{key}`");
+    }
+}
+
 #[test]
 fn a_plan_for_gpus_says_what_it_assumes_what_does_not_fit_and_the_price() {
     let recipe = recipes().join("distill-8b-gpu.toml");
