@@ -12,6 +12,9 @@ pub struct Evaluate {
     pub passage_tokens: usize,
     /// Ways of using all modules together that are compared.
     pub combine: Vec<Combine>,
+    /// Weights at which all modules together are compared beside those ways, each a row of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<f32>,
     /// Tokens at a passage's start that `routed` looks at.
     pub probe_tokens: usize,
     /// Tokens of each sample in the report.
@@ -24,6 +27,7 @@ impl Default for Evaluate {
             tokens_per_text: 8192,
             passage_tokens: 256,
             combine: vec![Combine::Sum, Combine::Mean, Combine::Routed],
+            weights: Vec::new(),
             probe_tokens: 64,
             sample_tokens: 60,
         }

@@ -80,6 +80,8 @@ pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Pro
         "evaluate.passage_tokens",
         "must not be more than `tokens_per_text`",
     );
+    let finite = evaluate.weights.iter().all(|weight| weight.is_finite());
+    check.that(finite, "evaluate.weights", "must be finite numbers");
 }
 
 struct Check<'a> {

@@ -77,6 +77,12 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
         };
         rows.push(table.row(label, kind, &names, base_bytes + all_bytes, &row));
     }
+    for &weight in &evaluate.weights {
+        let label = format!("all at {weight}");
+        let row = run(&all_at(&model.decoder, &modules, weight), &format!("score: {label}"))?;
+        let row = table.row(&label, RowKind::Combination, &names, base_bytes + all_bytes, &row);
+        rows.push(Row { description: format!("Every module at weight {weight}."), ..row });
+    }
     for joint in request.joint {
         let adapter = peft::read(&joint.module)?;
         adapter.check_base(&model.files.config, &fingerprint, false)?;
