@@ -160,6 +160,23 @@ fn an_interrupted_sweep_goes_on_to_the_same_bytes() {
 }
 
 #[test]
+fn a_learning_rate_that_diverges_is_left_out_of_a_sweep() {
+    let bench = tiny_run();
+    let recipe = RECIPE.replace("[modules]\n", "[modules]\nsweep = { lr = [1e30, 1e-3] }\n");
+    let recipe = recipe.replace("validation = 0.05, test = 0.2 }\nprompts", "validation = 0.2, test = 0.2 }\nprompts");
+    let recipe = recipe.replace("steps = 60", "steps = 8");
+    bench.write("recipe.toml", &recipe);
+    let command = ["finetune", "recipe.toml", "--module", "rivers"];
+    let run = bench.succeeds(&command);
+    assert!(run.stderr.contains("learning rate 1e30 left out: training diverged"), "{}", run.stderr);
+    let sweep = facts(&bench, "module-rivers")["sweep"].clone();
+    assert_eq!(sweep.as_array().unwrap().iter().map(|rate| &rate["learning_rate"]).collect::<Vec<_>>(), [1e-3]);
+    // Where none is left, that is told.
+    bench.write("recipe.toml", recipe.replace("[1e30, 1e-3]", "[1e30]"));
+    bench.fails(1, &command, &["training diverged", "lower the learning rate"]);
+}
+
+#[test]
 fn impossible_settings_are_named_with_their_places() {
     let bench = tiny_run();
     let settings = r#"[modules]
