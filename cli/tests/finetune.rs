@@ -180,7 +180,7 @@ fn a_learning_rate_that_diverges_is_left_out_of_a_sweep() {
 fn impossible_settings_are_named_with_their_places() {
     let bench = tiny_run();
     let settings = r#"[modules]
-lora = { rank = 2, alpha = 2, targets = ["q_prj", "layers.*.mlp.*"], dropout = 1.0, b_rate_ratio = 0, dora = true, init = "pissa" }
+lora = { rank = 2, alpha = 2, targets = ["q_prj", "layers.*.mlp.*"], rank_pattern = { "v_proj" = 3, "up_proj" = 3 }, dropout = 1.0, b_rate_ratio = 0, dora = true, init = "pissa" }
 stopping = { every = 0, patience = 2 }
 sweep = { lr = [1e-3, 1e-3] }
 context = { passage = 1.0 }
@@ -198,6 +198,8 @@ quantise = "q3_0"
         &[
             "`q_prj`, which is not a projection",
             "did you mean `q_proj`?",
+            "module.lora.rank_pattern",
+            "names `v_proj`, which is no projection among `targets`",
             "modules.lora.dropout",
             "modules.lora.b_rate_ratio",
             "modules.lora.init",
