@@ -160,8 +160,6 @@ fn what_is_exported_is_what_was_trained() {
         let (base, training) = (method.base(), method.training());
         let trained = stirred(&training.parameters());
         let model = training.model(&trained);
-        // Dropout is off when a model is used.
-        assert_eq!(logit_bits(&model), logit_bits(&training.model(&trained)), "{}", method.name);
         let path = folder.path().join(index.to_string());
         peft::write(&path, &training.adapter(&trained), StoredType::F32).unwrap();
         let loaded = LoadedModule::new(&peft::read(&path).unwrap(), &Device::flex());
@@ -170,6 +168,7 @@ fn what_is_exported_is_what_was_trained() {
         println!("{}: exported against trained {difference:e}", method.name);
         assert!(difference <= 1e-5, "{}: {difference}", method.name);
         if method.config.init == Init::Default {
+            // So dropout is off when a model is used.
             assert_eq!(logit_bits(&active), logit_bits(&model), "{}: to the bit", method.name);
         }
     }

@@ -62,6 +62,7 @@ pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Pro
         check.decontaminate(&at("decontaminate"), topic);
         check.split(&at("split"), &topic.split);
         check.module(&at("module"), &topic.module);
+        check.patterns(&at("module.lora"), &topic.module.lora);
         check.validation(&at("split.validation"), &topic.module, topic);
     }
     check.joint(recipe, &mut names);
