@@ -84,6 +84,22 @@ fn texts_that_are_too_long_are_named_and_passed_over() {
 }
 
 #[test]
+fn files_in_which_nothing_is_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.json"), r#"{"items": [{"text": "one"}]}"#).unwrap();
+    fs::write(folder.path().join("b.json"), r#"{"item": [{"text": "two"}]}"#).unwrap();
+    let (texts, report) = run(folder.path(), r#"{"format": "json", "records": "/items/*", "columns": ["text"]}"#);
+    assert_eq!(texts, ["one"]);
+    assert_eq!(report.left_out, ["b.json: no record was found in it"]);
+    fs::write(folder.path().join("a.txt"), "a text").unwrap();
+    fs::write(folder.path().join("b.txt"), " \n\n").unwrap();
+    fs::write(folder.path().join("c.txt"), "").unwrap();
+    let (texts, report) = run(folder.path(), r#"{"format": "text", "files": ["*.txt"]}"#);
+    assert_eq!((texts, report.files_read), (vec!["a text".to_owned()], 3));
+    assert_eq!(report.left_out, ["b.txt: no record was found in it", "c.txt: it is empty"]);
+}
+
+#[test]
 fn parquet_files_are_read_by_row_group() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.parquet");

@@ -86,7 +86,7 @@ pub struct ExtractReport {
     pub renamed: usize,
     /// The first problems with records, each with its file.
     pub problems: Vec<String>,
-    /// Files that could not be read and were skipped, and links that were not followed.
+    /// Files that could not be read and were skipped, files in which nothing was, and links that were not followed.
     pub left_out: Vec<String>,
 }
 
@@ -321,6 +321,8 @@ impl Rule<'_> {
         }
         if outcome.is_ok() && member.was_empty() {
             report.left_out.push(format!("{name}: it is empty"));
+        } else if outcome.is_ok() && number == 0 {
+            report.left_out.push(format!("{name}: no record was found in it"));
         }
         Ok(outcome)
     }
