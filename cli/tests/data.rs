@@ -254,7 +254,9 @@ fn wrong_tables_are_told_at_once() {
 #[test]
 fn a_run_applies_the_tables_and_its_module_carries_the_report() {
     let bench = refined();
+    bench.write("rivers/empty.txt", "");
     let answer = bench.succeeds(&["run", "recipe.toml"]);
+    assert!(answer.stderr.contains("rivers: left out: empty.txt: it is empty"), "{}", answer.stderr);
     assert!(answer.stages().contains(&"fetch:rivers+quiz".to_owned()), "{:?}", answer.stages());
     let report: Value = serde_json::from_slice(&bench.read("runs/tiny/modules/rivers/data.json")).unwrap();
     assert_eq!(report["decontamination"]["sets"]["quiz"]["contaminated"], 1);
