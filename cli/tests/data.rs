@@ -83,13 +83,17 @@ fn bad_files_are_named_and_the_rest_is_inspected() {
 fn long_texts_are_named_and_the_rest_is_inspected() {
     let bench = Workbench::new();
     bench.write("texts/short.txt", "A short text stands here.");
-    bench.write("texts/line.jsonl", format!("{{\"text\": \"One.\"}}\n{{\"text\": \"{}\"}}\n", "word ".repeat(9000)));
-    bench.write("texts/long.txt", "word ".repeat(9000));
+    let long = "word ".repeat(9000);
+    bench.write("texts/line.jsonl", format!("{{\"text\": \"One.\"}}\n{{\"text\": \"{long}\"}}\n{{\"text\": \" \"}}\n"));
+    bench.write("texts/long.txt", long);
     let arguments = ["data", "inspect", "texts", "--max-document-bytes", "10000"];
     let answer = bench.succeeds(&arguments);
-    for part in
-        ["2 documents,", "line.jsonl: line 2: more than 20000 bytes", "long.txt: a document of more than 10000 bytes"]
-    {
+    for part in [
+        "2 documents,",
+        "line.jsonl: line 2: more than 20000 bytes",
+        "long.txt: a document of more than 10000 bytes",
+        "records without text: 1",
+    ] {
         assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
     }
     bench.fails(1, &[&arguments[..], &["--strict"]].concat(), &["2 things are left out", "line.jsonl", "long.txt"]);
