@@ -106,7 +106,10 @@ impl RunFacts {
     /// When it cannot be written as TOML.
     pub fn recipe_for_others(&self) -> Result<String> {
         let mut recipe = self.recipe.clone();
-        let topics = recipe.topics.iter_mut().map(|topic| &mut topic.source);
+        let topics = recipe.topics.iter_mut().flat_map(|topic| {
+            let against = topic.decontaminate.iter_mut().flat_map(|declared| &mut declared.against);
+            against.map(|against| &mut against.source).chain([&mut topic.source])
+        });
         let corpus = recipe.general.corpus.iter_mut().map(|corpus| &mut corpus.source);
         for source in topics.chain(corpus).chain([&mut recipe.teacher.source]) {
             *source = for_others(source);
