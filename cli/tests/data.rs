@@ -265,6 +265,13 @@ fn a_run_applies_the_tables_and_its_module_carries_the_report() {
     let report: Value = serde_json::from_slice(&bench.read("runs/tiny/modules/rivers/data.json")).unwrap();
     assert_eq!(report["decontamination"]["sets"]["quiz"]["contaminated"], 1);
     assert!(!bench.path("runs/tiny/modules/hills/data.json").exists(), "nothing was asked of that topic");
+    let said = ["--version", "1.0.0", "--summary", "Rivers", "--author", "Ada Lovelace", "--keys", "keys"];
+    bench.succeeds(&[&["pack", "build", "runs/tiny", "--module", "rivers"][..], &said].concat());
+    let inspected = bench.succeeds(&["pack", "inspect", "rivers-1.0.0.lorepack", "--keys", "keys"]).stdout;
+    assert!(inspected.contains("kept apart 1 of 2 items of quiz overlap"), "{inspected}");
+    let pack = bench.read("rivers-1.0.0.lorepack");
+    let here = text(&bench.path("")).trim_end_matches('/').as_bytes().to_vec();
+    assert!(!pack.windows(here.len()).any(|part| part == here), "the recipe in it says where it was made");
     assert_eq!(bench.succeeds(&["run", "recipe.toml"]).stages(), [""; 0]);
     // Other items are other training text.
     bench.write("quiz.jsonl", "{\"id\": \"q3\", \"question\": \"Nothing of this is there in any way?\"}\n");

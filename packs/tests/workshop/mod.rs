@@ -111,6 +111,7 @@ pub fn draft(adapter: &Path) -> Draft {
         documents_sha256: "cd".repeat(32),
         tokens: SplitTokens { train: 1000, validation: 50, test: 100 },
         duplicates_removed: Some(2),
+        decontamination: None,
     };
     Draft {
         name: "rivers".into(),
