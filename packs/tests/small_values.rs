@@ -1,5 +1,5 @@
-//! Members that are as large as they may be and hold as many small values as fit, of which a reader makes many times the
-//! memory: in a process of its own.
+//! Members that are as large as they may be and hold as many small values as fit, of which a reader makes many times
+//! the memory: in a process of its own.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
