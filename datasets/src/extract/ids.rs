@@ -1,6 +1,6 @@
 //! Ids that stay unique within a corpus.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -12,6 +12,8 @@ use super::spec::ExtractSpec;
 pub(super) struct Ids {
     /// `None` where ids are unique as they are made.
     taken: Option<HashSet<u64>>,
+    /// The number that an id got last, by its hash: many records of one id would each count from the beginning.
+    numbers: HashMap<u64, u64>,
 }
 
 impl Ids {
@@ -23,21 +25,21 @@ impl Ids {
             names.iter().all(|name| !name.contains(char::is_whitespace) && seen.insert(plain_name(name)))
         };
         let unique = matches!((rules, matches), ([one], [names]) if one.id.is_none() && differ(names));
-        Self { taken: (!unique).then(HashSet::new) }
+        Self { taken: (!unique).then(HashSet::new), numbers: HashMap::new() }
     }
 
     /// Appends `~2`, `~3` … to an id that is taken; whether that was so.
     pub(super) fn make_unique(&mut self, id: &mut String) -> bool {
         let Some(taken) = &mut self.taken else { return false };
-        let mut take = |id: &str| taken.insert(xxh3_64(id.as_bytes()));
-        if take(id) {
+        let hash = |id: &str| xxh3_64(id.as_bytes());
+        if taken.insert(hash(id)) {
             return false;
         }
-        let mut copy = 2;
-        while !take(&format!("{id}~{copy}")) {
-            copy += 1;
+        let number = self.numbers.entry(hash(id)).or_insert(2);
+        while !taken.insert(hash(&format!("{id}~{number}"))) {
+            *number += 1;
         }
-        *id = format!("{id}~{copy}");
+        *id = format!("{id}~{number}");
         true
     }
 }

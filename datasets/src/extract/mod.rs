@@ -84,7 +84,7 @@ pub struct ExtractReport {
     pub renamed: usize,
     /// The first problems with records, each with its file.
     pub problems: Vec<String>,
-    /// Files that could not be read and were skipped, and links that were not followed.
+    /// Files that could not be read and were skipped, files in which nothing was, and links that were not followed.
     pub left_out: Vec<String>,
 }
 

@@ -120,6 +120,8 @@ impl Rule<'_> {
         }
         if outcome.is_ok() && member.was_empty() {
             report.left_out.push(format!("{name}: it is empty"));
+        } else if outcome.is_ok() && number == 0 {
+            report.left_out.push(format!("{name}: no record was found in it"));
         }
         Ok(outcome)
     }
