@@ -18,6 +18,7 @@ mod session;
 mod stages;
 mod table;
 mod together;
+mod walk;
 mod work;
 
 use std::io::Write;

@@ -83,13 +83,17 @@ fn bad_files_are_named_and_the_rest_is_inspected() {
 fn long_texts_are_named_and_the_rest_is_inspected() {
     let bench = Workbench::new();
     bench.write("texts/short.txt", "A short text stands here.");
-    bench.write("texts/line.jsonl", format!("{{\"text\": \"One.\"}}\n{{\"text\": \"{}\"}}\n", "word ".repeat(9000)));
-    bench.write("texts/long.txt", "word ".repeat(9000));
+    let long = "word ".repeat(9000);
+    bench.write("texts/line.jsonl", format!("{{\"text\": \"One.\"}}\n{{\"text\": \"{long}\"}}\n{{\"text\": \" \"}}\n"));
+    bench.write("texts/long.txt", long);
     let arguments = ["data", "inspect", "texts", "--max-document-bytes", "10000"];
     let answer = bench.succeeds(&arguments);
-    for part in
-        ["2 documents,", "line.jsonl: line 2: more than 20000 bytes", "long.txt: a document of more than 10000 bytes"]
-    {
+    for part in [
+        "2 documents,",
+        "line.jsonl: line 2: more than 20000 bytes",
+        "long.txt: a document of more than 10000 bytes",
+        "records without text: 1",
+    ] {
         assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
     }
     bench.fails(1, &[&arguments[..], &["--strict"]].concat(), &["2 things are left out", "line.jsonl", "long.txt"]);
@@ -254,11 +258,20 @@ fn wrong_tables_are_told_at_once() {
 #[test]
 fn a_run_applies_the_tables_and_its_module_carries_the_report() {
     let bench = refined();
+    bench.write("rivers/empty.txt", "");
     let answer = bench.succeeds(&["run", "recipe.toml"]);
+    assert!(answer.stderr.contains("rivers: left out: empty.txt: it is empty"), "{}", answer.stderr);
     assert!(answer.stages().contains(&"fetch:rivers+quiz".to_owned()), "{:?}", answer.stages());
     let report: Value = serde_json::from_slice(&bench.read("runs/tiny/modules/rivers/data.json")).unwrap();
     assert_eq!(report["decontamination"]["sets"]["quiz"]["contaminated"], 1);
     assert!(!bench.path("runs/tiny/modules/hills/data.json").exists(), "nothing was asked of that topic");
+    let said = ["--version", "1.0.0", "--summary", "Rivers", "--author", "Ada Lovelace", "--keys", "keys"];
+    bench.succeeds(&[&["pack", "build", "runs/tiny", "--module", "rivers"][..], &said].concat());
+    let inspected = bench.succeeds(&["pack", "inspect", "rivers-1.0.0.lorepack", "--keys", "keys"]).stdout;
+    assert!(inspected.contains("kept apart 1 of 2 items of quiz overlap"), "{inspected}");
+    let pack = bench.read("rivers-1.0.0.lorepack");
+    let here = text(&bench.path("")).trim_end_matches('/').as_bytes().to_vec();
+    assert!(!pack.windows(here.len()).any(|part| part == here), "the recipe in it says where it was made");
     assert_eq!(bench.succeeds(&["run", "recipe.toml"]).stages(), [""; 0]);
     // Other items are other training text.
     bench.write("quiz.jsonl", "{\"id\": \"q3\", \"question\": \"Nothing of this is there in any way?\"}\n");

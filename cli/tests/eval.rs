@@ -9,37 +9,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
+use workbench::rivers_task::{TASK, rivers_bench};
 use workbench::{Workbench, edit_json};
-
-const TASK: &str = r#"
-name = "rivers"
-version = 1
-data = { path = "rivers.jsonl" }
-id = "{{ id }}"
-subset = "{{ kind }}"
-
-[multiple_choice]
-context = "Question: {{ question }}\nAnswer:"
-choices = "choices"
-gold = "answer"
-"#;
-
-fn bench() -> Workbench {
-    let bench = Workbench::new();
-    let base = bench.model("tiny-llama", "base");
-    bench.module("module", &base);
-    bench.write("rivers.toml", TASK);
-    let line = |i: usize| {
-        let kind = if i.is_multiple_of(2) { "even" } else { "odd" };
-        format!(
-            "{{\"id\": \"{i}\", \"kind\": \"{kind}\", \"question\": \"Where does river {i} run?\", \
-             \"choices\": [\"down the hill {i}\", \"up\", \"to the sea\"], \"answer\": {}}}\n",
-            i % 3
-        )
-    };
-    bench.write("data/rivers.jsonl", (0..24).map(line).collect::<String>());
-    bench
-}
 
 const RUN: [&str; 9] = ["eval", "--base", "base", "--task", "rivers.toml", "--data", "data", "--out", "out"];
 
@@ -49,7 +20,7 @@ fn json(bench: &Workbench, path: &str) -> Value {
 
 #[test]
 fn results_are_written_and_verified() {
-    let bench = bench();
+    let bench = rivers_bench(24);
     let answer = bench.succeeds(&RUN);
     for part in ["rivers", "24", "acc", "acc_norm", "margin", "longest", "acc_answer_only", "  odd"] {
         assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
@@ -72,7 +43,7 @@ fn results_are_written_and_verified() {
 
 #[test]
 fn raw_scores_that_were_made_up_are_found() {
-    let bench = bench();
+    let bench = rivers_bench(24);
     bench.succeeds(&RUN);
     // Samples and hash are changed together; what follows from them is the same.
     let text = String::from_utf8(bench.read("out/rivers.samples.jsonl")).unwrap();
@@ -93,7 +64,7 @@ fn raw_scores_that_were_made_up_are_found() {
 
 #[test]
 fn the_same_bytes_again_whatever_was_cached() {
-    let bench = bench();
+    let bench = rivers_bench(24);
     let run = |out: &str, more: &[&str]| {
         let arguments = [&RUN[..8], &[out], more].concat();
         bench.succeeds(&arguments);
@@ -111,7 +82,7 @@ fn the_same_bytes_again_whatever_was_cached() {
 
 #[test]
 fn models_are_compared_item_by_item() {
-    let bench = bench();
+    let bench = rivers_bench(24);
     bench.succeeds(&RUN);
     bench.succeeds(&[&RUN[..8], &["other", "--module", "module"]].concat());
     let same = bench.succeeds(&["eval", "compare", "out", "out/rivers.json"]);
@@ -131,7 +102,7 @@ fn models_are_compared_item_by_item() {
 
 #[test]
 fn what_cannot_be_asked_is_refused_before_the_model_is_loaded() {
-    let bench = bench();
+    let bench = rivers_bench(24);
     bench.write("base/model.safetensors.index.json", "not JSON");
     let run = |task: &str, data: &str| {
         ["eval", "--base", "base", "--task", task, "--data", data, "--out", "out"].map(str::to_owned)
@@ -161,7 +132,7 @@ fn tasks_are_listed() {
 
 #[test]
 fn a_killed_evaluation_goes_on_to_the_same_bytes() {
-    let bench = bench();
+    let bench = rivers_bench(24);
     let line = |i: usize| {
         format!(
             "{{\"id\": \"{i}\", \"kind\": \"a\", \"question\": \"Where does the long river {i} run?\", \
@@ -202,7 +173,7 @@ fn a_killed_evaluation_goes_on_to_the_same_bytes() {
 
 #[test]
 fn results_are_signed_and_examples_asked() {
-    let bench = bench();
+    let bench = rivers_bench(24);
     bench.succeeds(&["pack", "keygen", "--keys", "keys"]);
     bench
         .succeeds(&[&RUN[..], &["--shots", "2", "--seed", "5", "--limit", "4", "--sign", "keys/signing.key"]].concat());

@@ -160,10 +160,27 @@ fn an_interrupted_sweep_goes_on_to_the_same_bytes() {
 }
 
 #[test]
+fn a_learning_rate_that_diverges_is_left_out_of_a_sweep() {
+    let bench = tiny_run();
+    let recipe = RECIPE.replace("[modules]\n", "[modules]\nsweep = { lr = [1e30, 1e-3] }\n");
+    let recipe = recipe.replace("validation = 0.05, test = 0.2 }\nprompts", "validation = 0.2, test = 0.2 }\nprompts");
+    let recipe = recipe.replace("steps = 60", "steps = 8");
+    bench.write("recipe.toml", &recipe);
+    let command = ["finetune", "recipe.toml", "--module", "rivers"];
+    let run = bench.succeeds(&command);
+    assert!(run.stderr.contains("learning rate 1e30 left out: training diverged"), "{}", run.stderr);
+    let sweep = facts(&bench, "module-rivers")["sweep"].clone();
+    assert_eq!(sweep.as_array().unwrap().iter().map(|rate| &rate["learning_rate"]).collect::<Vec<_>>(), [1e-3]);
+    // Where none is left, that is told.
+    bench.write("recipe.toml", recipe.replace("[1e30, 1e-3]", "[1e30]"));
+    bench.fails(1, &command, &["training diverged", "lower the learning rate"]);
+}
+
+#[test]
 fn impossible_settings_are_named_with_their_places() {
     let bench = tiny_run();
     let settings = r#"[modules]
-lora = { rank = 2, alpha = 2, targets = ["q_prj", "layers.*.mlp.*"], dropout = 1.0, b_rate_ratio = 0, dora = true, init = "pissa" }
+lora = { rank = 2, alpha = 2, targets = ["q_prj", "layers.*.mlp.*"], rank_pattern = { "v_proj" = 3, "up_proj" = 3 }, dropout = 1.0, b_rate_ratio = 0, dora = true, init = "pissa" }
 stopping = { every = 0, patience = 2 }
 sweep = { lr = [1e-3, 1e-3] }
 context = { passage = 1.0 }
@@ -181,6 +198,8 @@ quantise = "q3_0"
         &[
             "`q_prj`, which is not a projection",
             "did you mean `q_proj`?",
+            "module.lora.rank_pattern",
+            "names `v_proj`, which is no projection among `targets`",
             "modules.lora.dropout",
             "modules.lora.b_rate_ratio",
             "modules.lora.init",

@@ -13,43 +13,16 @@ use lore_model::files::ModelFiles;
 use lore_model::fingerprint::Fingerprint;
 use lore_packs::build;
 use serde_json::Value;
+use workbench::rivers_task::{TASK, items, rivers_bench};
 use workbench::{Workbench, edit_json};
 
-const TASK: &str = r#"
-name = "rivers"
-version = 1
-about = "Where rivers run"
-data = { path = "rivers.jsonl" }
-id = "{{ id }}"
-subset = "{{ kind }}"
-
-[multiple_choice]
-context = "Question: {{ question }}\nAnswer:"
-choices = "choices"
-gold = "answer"
-"#;
 const KEYS: [&str; 2] = ["--keys", "keys"];
 const MODEL: [&str; 4] = ["--base", "base", "--data", "data"];
 
 /// A board of one task, with a private twin of it.
 fn bench() -> Workbench {
-    let bench = Workbench::new();
-    let base = bench.model("tiny-llama", "base");
-    bench.module("module", &base);
-    bench.write("rivers.toml", TASK);
-    let lines = |from: usize| {
-        let line = |i: usize| {
-            let kind = if i.is_multiple_of(2) { "even" } else { "odd" };
-            format!(
-                "{{\"id\": \"{i}\", \"kind\": \"{kind}\", \"question\": \"Where does river {i} run?\", \
-                 \"choices\": [\"down the hill {i}\", \"up\", \"to the sea\"], \"answer\": {}}}\n",
-                i % 3
-            )
-        };
-        (from..from + 30).map(line).collect::<String>()
-    };
-    bench.write("data/rivers.jsonl", lines(0));
-    bench.write("private/rivers.jsonl", lines(100));
+    let bench = rivers_bench(30);
+    bench.write("private/rivers.jsonl", items(100..130));
     bench.write("private/secret.toml", TASK.replace("name = \"rivers\"", "name = \"secret\""));
     bench.succeeds(&[&["pack", "keygen"], &KEYS[..]].concat());
     bench.succeeds(

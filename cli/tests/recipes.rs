@@ -42,7 +42,7 @@ fn every_recipe_has_a_plan() {
     assert!(planned >= 4, "{planned}");
 }
 
-/// A stage is found again by what goes into it: `scripts/openstax-report` takes the base of the one over for the other.
+/// A stage is found again by what goes into it: the base that the one has made is taken over for the other.
 #[test]
 fn the_books_are_on_the_quickstarts_base() {
     let read =

@@ -280,6 +280,16 @@ fn altered_results_are_refused_with_the_reason() {
     job(&bench, "module:hills", "hills-job");
     bench.fails(1, &["work", "verify", "hills-job", text(&result)], &["belongs to another job"]);
     bench.fails(1, &["work", "verify", "job", "job"], &["it has no result.json"]);
+    bench.fails(
+        1,
+        &["work", "verify", "nowhere", text(&result)],
+        &["nowhere: no such file or folder", "expected a job", "`lore work stage`"],
+    );
+    bench.fails(
+        1,
+        &["work", "verify", "job", "nowhere.tar"],
+        &["nowhere.tar: no such file or folder", "expected a result", "`lore work run JOB`"],
+    );
     bench.fails(2, &["work", "apply", "job", text(&result), "--out", "results"], &["give --recipe"]);
     assert!(bench.listing("runs/tiny/modules").is_empty(), "nothing was taken over");
 }

@@ -1,14 +1,19 @@
 //! Documents on disk, one after another: what a corpus is between two steps of its preparation, so that it may be
 //! larger than memory. A document takes a byte of memory.
 
+mod corpus;
+mod writer;
+
 use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+
+pub use corpus::Corpus;
+pub(crate) use corpus::CorpusWriter;
+pub use writer::{Sink, SpoolWriter};
 
 use crate::error::{Error, Result};
 use crate::extract::Extracted;
 use crate::read_at::read_at;
-use crate::split::Split;
 
 /// Bytes of text that are worked on at once.
 const BATCH_BYTES: u64 = 4 << 20;
@@ -16,144 +21,6 @@ const BATCH_BYTES: u64 = 4 << 20;
 const BATCH: u64 = 4096;
 /// Lengths before a document's texts, u32 each.
 const HEAD: usize = 16;
-
-/// Takes documents in order.
-pub trait Sink {
-    /// Takes the next one.
-    ///
-    /// # Errors
-    /// What kept it from being written.
-    fn push(&mut self, document: Extracted) -> Result<()>;
-
-    /// Documents taken.
-    fn taken(&self) -> u64;
-
-    /// Forgets all but the first `count`.
-    ///
-    /// # Errors
-    /// What kept them from being forgotten.
-    fn forget(&mut self, count: u64) -> Result<()>;
-}
-
-impl Sink for Vec<Extracted> {
-    fn push(&mut self, document: Extracted) -> Result<()> {
-        Vec::push(self, document);
-        Ok(())
-    }
-
-    fn taken(&self) -> u64 {
-        self.len() as u64
-    }
-
-    fn forget(&mut self, count: u64) -> Result<()> {
-        self.truncate(count as usize);
-        Ok(())
-    }
-}
-
-/// Writes documents to temporary files, which are gone when nothing uses them.
-pub struct SpoolWriter {
-    folder: PathBuf,
-    documents: BufWriter<File>,
-    /// Where each document begins, u64 each.
-    offsets: BufWriter<File>,
-    bytes: u64,
-    count: u64,
-    text_bytes: u64,
-}
-
-impl SpoolWriter {
-    /// Makes the files in `folder`.
-    ///
-    /// # Errors
-    /// A folder that cannot be written.
-    pub fn create(folder: &Path) -> Result<Self> {
-        let file = || tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, e));
-        Ok(Self {
-            folder: folder.to_owned(),
-            documents: BufWriter::with_capacity(1 << 20, file()?),
-            offsets: BufWriter::new(file()?),
-            bytes: 0,
-            count: 0,
-            text_bytes: 0,
-        })
-    }
-
-    /// The documents.
-    ///
-    /// # Errors
-    /// What kept them from being written.
-    pub fn finish(mut self) -> Result<Spool> {
-        self.write(&[], &[])?;
-        let failed = |e: std::io::IntoInnerError<BufWriter<File>>| Error::io(&self.folder, e.into_error());
-        Ok(Spool {
-            documents: self.documents.into_inner().map_err(failed)?,
-            offsets: self.offsets.into_inner().map_err(failed)?,
-            count: self.count,
-            text_bytes: self.text_bytes,
-            folder: self.folder,
-        })
-    }
-
-    fn write(&mut self, head: &[u8], parts: &[&str]) -> Result<()> {
-        let mut write = || {
-            self.offsets.write_all(&self.bytes.to_le_bytes())?;
-            self.documents.write_all(head)?;
-            parts.iter().try_for_each(|part| self.documents.write_all(part.as_bytes()))
-        };
-        write().map_err(|e| Error::io(&self.folder, e))
-    }
-}
-
-impl Sink for SpoolWriter {
-    fn push(&mut self, document: Extracted) -> Result<()> {
-        let parts = [&document.id, &document.group, &document.title, &document.text].map(String::as_str);
-        let mut head = [0; HEAD];
-        for (length, part) in head.chunks_exact_mut(4).zip(parts) {
-            let bytes = u32::try_from(part.len()).expect("no text has more bytes than `max_document_bytes`");
-            length.copy_from_slice(&bytes.to_le_bytes());
-        }
-        self.write(&head, &parts)?;
-        self.bytes += (HEAD + parts.iter().map(|part| part.len()).sum::<usize>()) as u64;
-        self.text_bytes += document.text.len() as u64;
-        self.count += 1;
-        Ok(())
-    }
-
-    fn taken(&self) -> u64 {
-        self.count
-    }
-
-    fn forget(&mut self, count: u64) -> Result<()> {
-        if count == self.count {
-            return Ok(());
-        }
-        let mut cut = || -> std::io::Result<()> {
-            self.documents.flush()?;
-            self.offsets.flush()?;
-            let (mut offset, mut length) = ([0; 8], [0; 4]);
-            read_at(self.offsets.get_ref(), &mut offset, 8 * count)?;
-            let begin = u64::from_le_bytes(offset);
-            let mut at = begin;
-            while at < self.bytes {
-                let mut head = [0; HEAD];
-                read_at(self.documents.get_ref(), &mut head, at)?;
-                length.copy_from_slice(&head[12..]);
-                self.text_bytes -= u64::from(u32::from_le_bytes(length));
-                at += (HEAD + lengths(&head).iter().sum::<usize>()) as u64;
-            }
-            self.bytes = begin;
-            for (file, end) in [(&mut self.documents, begin), (&mut self.offsets, 8 * count)] {
-                file.get_mut().set_len(end)?;
-                file.seek(SeekFrom::Start(end))?;
-            }
-            Ok(())
-        };
-        cut().map_err(|e| Error::io(&self.folder, e))?;
-        self.count = count;
-        Ok(())
-    }
-}
 
 /// Documents on disk, to be read in order or by number.
 #[derive(Debug)]
@@ -321,109 +188,11 @@ fn document(bytes: &[u8]) -> Extracted {
     Extracted { id, group, title, text }
 }
 
-/// Documents and what is decided about each so far: dropped, or the split it belongs to.
-pub struct Corpus {
-    /// The documents.
-    pub spool: Spool,
-    marks: Vec<u8>,
-}
-
-const DROPPED: u8 = u8::MAX;
-
-impl Corpus {
-    /// All documents, for training as long as nothing else is decided.
-    pub fn new(spool: Spool) -> Self {
-        let marks = vec![Split::Train as u8; spool.len() as usize];
-        Self { spool, marks }
-    }
-
-    /// The split of a document; `None` for one that is dropped.
-    pub fn split(&self, number: u64) -> Option<Split> {
-        let mark = self.marks[number as usize];
-        Split::ALL.get(usize::from(mark)).copied()
-    }
-
-    /// Documents, dropped ones included.
-    pub fn len(&self) -> u64 {
-        self.spool.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Puts a document into a split.
-    pub fn assign(&mut self, number: u64, split: Split) {
-        self.marks[number as usize] = split as u8;
-    }
-
-    /// Drops a document.
-    pub fn drop(&mut self, number: u64) {
-        self.marks[number as usize] = DROPPED;
-    }
-
-    /// Documents that are not dropped.
-    pub fn kept(&self) -> u64 {
-        self.marks.iter().filter(|mark| **mark != DROPPED).count() as u64
-    }
-
-    /// The documents that are not dropped, in order, a few at a time, each with its number and split.
-    pub fn batches(&self) -> impl Iterator<Item = Result<Vec<(u64, Extracted, Split)>>> + '_ {
-        self.spool.batches().map(|batch| {
-            let kept = batch?.numbered().filter_map(|(number, document)| Some((number, document, self.split(number)?)));
-            Ok(kept.collect())
-        })
-    }
-
-    /// Documents with their splits, in a folder.
-    ///
-    /// # Errors
-    /// A folder that cannot be written.
-    pub fn of(documents: impl IntoIterator<Item = (Extracted, Split)>, folder: &Path) -> Result<Self> {
-        let mut writer = CorpusWriter::create(folder)?;
-        documents.into_iter().try_for_each(|(document, split)| writer.push(document, split))?;
-        writer.finish()
-    }
-
-    /// The documents that are not dropped, as a list.
-    ///
-    /// # Errors
-    /// What kept them from being read.
-    pub fn list(&self) -> Result<Vec<(Extracted, Split)>> {
-        let mut list = Vec::new();
-        for batch in self.batches() {
-            list.extend(batch?.into_iter().map(|(_, document, split)| (document, split)));
-        }
-        Ok(list)
-    }
-}
-
-/// Writes documents with their splits.
-pub(crate) struct CorpusWriter {
-    spool: SpoolWriter,
-    marks: Vec<u8>,
-}
-
-impl CorpusWriter {
-    pub fn create(folder: &Path) -> Result<Self> {
-        Ok(Self { spool: SpoolWriter::create(folder)?, marks: Vec::new() })
-    }
-
-    pub fn push(&mut self, document: Extracted, split: Split) -> Result<()> {
-        self.marks.push(split as u8);
-        self.spool.push(document)
-    }
-
-    pub fn finish(self) -> Result<Corpus> {
-        Ok(Corpus { spool: self.spool.finish()?, marks: self.marks })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::split::Split;
 
     fn made(number: usize) -> Extracted {
         let text = "é".repeat(number * 37 % 5000);

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use lore_datasets::extract::{ExtractReport, ExtractSpec, extract_into};
+use lore_datasets::extract::{ExtractReport, ExtractSpec, Extracted, extract_into};
 use lore_datasets::progress::Silent;
 use lore_datasets::spool::{Sink, SpoolWriter};
 
@@ -81,6 +81,35 @@ fn texts_that_are_too_long_are_named_and_passed_over() {
     let (texts, report) = run(folder.path(), rule);
     assert_eq!(texts, ["fine"]);
     assert_eq!(report.left_out, ["e.csv: a record of more than 2000 bytes"]);
+}
+
+#[test]
+fn files_in_which_nothing_is_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.json"), r#"{"items": [{"text": "one"}]}"#).unwrap();
+    fs::write(folder.path().join("b.json"), r#"{"item": [{"text": "two"}]}"#).unwrap();
+    let (texts, report) = run(folder.path(), r#"{"format": "json", "records": "/items/*", "columns": ["text"]}"#);
+    assert_eq!(texts, ["one"]);
+    assert_eq!(report.left_out, ["b.json: no record was found in it"]);
+    fs::write(folder.path().join("a.txt"), "a text").unwrap();
+    fs::write(folder.path().join("b.txt"), " \n\n").unwrap();
+    fs::write(folder.path().join("c.txt"), "").unwrap();
+    let (texts, report) = run(folder.path(), r#"{"format": "text", "files": ["*.txt"]}"#);
+    assert_eq!((texts, report.files_read), (vec!["a text".to_owned()], 3));
+    assert_eq!(report.left_out, ["b.txt: no record was found in it", "c.txt: it is empty"]);
+}
+
+#[test]
+fn many_records_of_one_id_are_numbered() {
+    let folder = tempfile::tempdir().unwrap();
+    // Minutes, if each looked for a free number from the beginning.
+    fs::write(folder.path().join("a.jsonl"), "{\"text\": \"same\"}\n".repeat(60_000)).unwrap();
+    let rule = r#"{"format": "jsonl", "columns": ["text"], "id": "{{ stem }}"}"#;
+    let spec: ExtractSpec = serde_json::from_str(rule).unwrap();
+    let mut documents: Vec<Extracted> = Vec::new();
+    let report = extract_into("corpus", folder.path(), &[spec], &mut documents, &Silent).unwrap();
+    let ids = [0, 1, 59_999].map(|at| documents[at].id.as_str());
+    assert_eq!((ids, report.renamed), (["a", "a~2", "a~60000"], 59_999));
 }
 
 #[test]

@@ -82,9 +82,10 @@ pub fn write(
     }
     let io = |action: &'static str| move |source| Error::Io { action, path: file.to_owned(), source };
     let mut texts = read_whole_batches(file, writing.batch).map_err(io("read"))?;
-    // Whatever a crash left of the last batch is dropped.
+    // Whatever a crash left of the last batch is dropped; the rest is not lost to a full disk.
     let kept: String = texts.iter().map(line).collect();
-    std::fs::write(file, kept).map_err(io("write"))?;
+    let partial = file.with_extension("partial");
+    std::fs::write(&partial, kept).and_then(|()| std::fs::rename(&partial, file)).map_err(io("write"))?;
     let mut output = std::fs::OpenOptions::new().append(true).open(file).map_err(io("open"))?;
     let mut total: u64 = texts.iter().map(|text| text.tokens.len() as u64).sum();
     let mut task = progress.task("general English", Some(writing.tokens.saturating_sub(total)), Unit::Tokens);

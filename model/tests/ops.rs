@@ -189,6 +189,29 @@ fn an_update_with_magnitudes_matches() {
     });
 }
 
+/// In training: inputs of the update that are left out, and where it began taken out again.
+#[test]
+fn an_update_with_a_mask_and_a_start_matches() {
+    let (w, first_a, first_b) = (M::random(3, 7, 6), M::random(2, 7, 10), M::random(3, 2, 11));
+    let mask = M { rows: 4, columns: 7, v: (0..28).map(|i| if i % 3 == 0 { 0.0 } else { 1.5 }).collect() };
+    let projection = |x: &[Tensor<2>]| {
+        let update = LowRank {
+            mask: Some(mask.tensor()),
+            start: Some((first_a.tensor(), first_b.tensor())),
+            ..LowRank::new(x[1].clone(), x[2].clone(), 0.7)
+        };
+        let weight = Weight::Dense(w.tensor());
+        Projection { weight, bias: None, update: Some(update), beside: Vec::new() }.forward(x[0].clone())
+    };
+    check(&[M::random(4, 7, 5), M::random(2, 7, 7), M::random(3, 2, 8)], projection, |x| {
+        let kept = M { rows: 4, columns: 7, v: x[0].v.iter().zip(&mask.v).map(|(x, m)| x * m).collect() };
+        let update = |a: &M, b: &M| matmul_t(&M { rows: 4, columns: 2, v: matmul_t(&kept, a) }, b);
+        let (now, first) = (update(&x[1], &x[2]), update(&first_a, &first_b));
+        let change = now.iter().zip(&first).map(|(now, first)| 0.7 * (now - first));
+        matmul_t(&x[0], &w).into_iter().zip(change).map(|(frozen, change)| frozen + change).collect()
+    });
+}
+
 #[test]
 fn embedding_matches_with_repeated_tokens() {
     check(

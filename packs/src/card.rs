@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::json;
 
 use crate::documents::{Corpus, Evaluation};
-use crate::facts::{changes, limits, role, together};
+use crate::facts::{changes, kept_apart, limits, role, together};
 use crate::format::EXTENSION;
 use crate::manifest::{BASE_FROM_RECIPE, Manifest};
 
@@ -150,6 +150,11 @@ fn data(manifest: &Manifest, corpus: &Corpus) -> String {
             source.tokens.validation,
             source.tokens.test
         );
+    }
+    for source in &corpus.texts {
+        if let Some(found) = &source.decontamination {
+            text += &format!("\nEvaluation items in {}: {}.\n", source.source, kept_apart(found));
+        }
     }
     text + &format!(
         "\nThe module is under {}; its text is in `LICENSE.txt`, and who must be named is in `NOTICE.txt`. Hashes are in `corpus.json`, every figure in `evaluation.json`.\n",

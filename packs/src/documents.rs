@@ -53,6 +53,37 @@ pub struct CorpusText {
     /// Documents left out because the same text was there already, so that no held-out text was learnt from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duplicates_removed: Option<u64>,
+    /// Evaluation items that were looked for in them, if any were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decontamination: Option<Decontamination>,
+}
+
+/// Evaluation items that share a run of words with texts, and what was removed from those that are learnt from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decontamination {
+    /// By name of the set of items.
+    pub sets: BTreeMap<String, ItemSet>,
+    /// Training documents that overlap with any item.
+    pub training_documents: u64,
+    /// Of these, dropped whole or because nothing was left.
+    pub dropped: u64,
+    /// Paragraphs cut from the others.
+    pub paragraphs: u64,
+}
+
+/// Counts of one set of evaluation items.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ItemSet {
+    /// Items.
+    pub items: u64,
+    /// Items that overlap with any document, held-out ones included.
+    pub contaminated: u64,
+    /// Items that overlap with a training document, before anything was removed.
+    pub in_training: u64,
+    /// Items with too few words to look for.
+    pub too_short: u64,
 }
 
 /// Tokens of each split.
@@ -94,6 +125,11 @@ impl Corpus {
             check(text.tokens.train > 0, "has no tokens to learn from");
             if text.role == TextRole::Topic {
                 check(text.tokens.test > 0, "has no held-out tokens");
+            }
+            if let Some(found) = &text.decontamination {
+                check(found.sets.keys().all(|name| is_plain(name, 128)), "has evaluation items without a plain name");
+                let sound = |set: &ItemSet| set.in_training <= set.contaminated && set.contaminated <= set.items;
+                check(found.sets.values().all(sound), "has more evaluation items that overlap than there are");
             }
         }
         problems

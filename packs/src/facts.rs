@@ -1,6 +1,6 @@
 //! What a pack says, as lines and rows: written once for the terminal, the model card and the page.
 
-use crate::documents::{EvaluatedModel, Evaluation, TextRole};
+use crate::documents::{Decontamination, EvaluatedModel, Evaluation, TextRole};
 use crate::format::ROUTER;
 use crate::manifest::{Manifest, Requirement};
 use crate::verify::Verified;
@@ -48,8 +48,24 @@ pub fn facts(pack: &Verified) -> Vec<Fact> {
                 grouped(text.tokens.train)
             ),
         ));
+        facts.extend(text.decontamination.as_ref().map(|found| ("kept apart", kept_apart(found))));
     }
     facts
+}
+
+/// What was found of evaluation items in texts, and removed.
+pub(crate) fn kept_apart(found: &Decontamination) -> String {
+    let sets = found
+        .sets
+        .iter()
+        .map(|(name, set)| format!("{} of {} items of {name}", grouped(set.contaminated), grouped(set.items)));
+    format!(
+        "{} overlap; of {} training documents with such a run of words, {} were dropped and {} paragraphs cut",
+        sets.collect::<Vec<_>>().join(", "),
+        grouped(found.training_documents),
+        grouped(found.dropped),
+        grouped(found.paragraphs)
+    )
 }
 
 fn listed(requirements: &[Requirement]) -> String {

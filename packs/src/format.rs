@@ -54,7 +54,7 @@ pub const CONTENT: [(&str, u64); 9] = [
     (ADAPTER_CONFIG, MIB),
     (ADAPTER_WEIGHTS, 2 << 30),
     (CORPUS, 4 * MIB),
-    (EVALUATION, 16 * MIB),
+    (EVALUATION, 4 * MIB),
     (FACTS, 64 * KIB),
     (RECIPE, 4 * MIB),
 ];

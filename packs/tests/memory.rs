@@ -9,14 +9,7 @@ use std::fs::{self, File};
 use std::io::Write;
 
 use lore_packs::{Library, build, sign, verify_file};
-use workshop::{BASE, Workshop};
-
-/// Most memory this process had resident, in MiB.
-fn peak() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-}
+use workshop::{BASE, Workshop, peak};
 
 #[test]
 fn a_large_pack_is_built_signed_verified_and_installed_in_little_memory() {

@@ -7,6 +7,7 @@ mod workshop;
 use std::fs;
 use std::path::Path;
 
+use lore_packs::documents::{Decontamination, ItemSet};
 use lore_packs::keyring::Revocation;
 use lore_packs::signature::{PublicKey, SigningKey, generate};
 use lore_packs::{Error, Keyring, Trust, build, name_from, sign, verify_file, verify_reader};
@@ -51,6 +52,30 @@ fn a_built_pack_says_what_went_in() {
     let text = |name: &str| String::from_utf8(parts.content(name).to_vec()).unwrap();
     assert!(text("LICENSE.txt").contains("WITHOUT WARRANTY OF ANY KIND"));
     assert!(text("NOTICE.txt").contains("Texts by Ada Lovelace"));
+}
+
+#[test]
+fn what_was_kept_apart_is_said() {
+    let workshop = Workshop::new();
+    let set = ItemSet { items: 204, contaminated: 15, in_training: 14, too_short: 3 };
+    let found = |set| Decontamination {
+        sets: [("quiz".to_owned(), set)].into(),
+        training_documents: 12,
+        dropped: 1,
+        paragraphs: 16,
+    };
+    let with =
+        |draft: &mut lore_packs::Draft, found| draft.corpus.as_mut().unwrap().texts[0].decontamination = Some(found);
+    let pack = verify_file(&workshop.pack("a.lorepack", |draft| with(draft, found(set))), None).unwrap();
+    assert_eq!(pack.corpus.texts[0].decontamination, Some(found(set)));
+    let line = "15 of 204 items of quiz overlap; of 12 training documents with such a run of words, 1 were dropped and 16 paragraphs cut";
+    assert!(lore_packs::facts::facts(&pack).contains(&("kept apart", line.to_owned())));
+    assert!(pack.card.contains(&format!("Evaluation items in file:corpus: {line}.\n")), "{}", pack.card);
+
+    let mut draft = workshop.draft();
+    with(&mut draft, found(ItemSet { items: 14, ..set }));
+    let error = build(&workshop.path("b.lorepack"), &draft).unwrap_err().to_string();
+    assert!(error.contains("has more evaluation items that overlap than there are"), "{error}");
 }
 
 #[test]

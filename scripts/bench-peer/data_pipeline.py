@@ -152,7 +152,8 @@ def main():
     lap("clean")
     rows = rows.map(sign, num_proc=arguments.threads)
     index, seen, kept = MinHashLSH(threshold=0.75, num_perm=128), set(), []
-    texts = rows["text"]
+    # A list: a column of datasets 4 would be decoded again for every text that is looked at.
+    texts = list(rows["text"])
     for number, (signature, exact) in enumerate(zip(rows["signature"], rows["exact"])):
         if exact in seen:
             continue

@@ -1,5 +1,6 @@
 //! Early stopping on held-out text.
 
+use crate::peers::{Peers, number_of_first};
 use crate::{Error, Parameters};
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +13,8 @@ pub trait HeldOut {
     fn measure(&self, parameters: &Parameters) -> Result<f64, Box<dyn std::error::Error + Send + Sync>>;
 }
 
-/// When to measure and when to give up. What a run leaves are the parameters that measured best.
+/// When to measure and when to give up. What a run leaves are the parameters that measured best. Of several processes the
+/// first one measures for all of them.
 #[derive(Clone, Copy)]
 pub struct Stopping<'a> {
     /// What is measured.
@@ -45,6 +47,7 @@ impl Stopping<'_> {
     /// Measures if it is time to, and takes note; what was measured.
     pub(crate) fn after(
         &self,
+        peers: &dyn Peers,
         step: u64,
         last: u64,
         parameters: &Parameters,
@@ -53,9 +56,13 @@ impl Stopping<'_> {
         if !step.is_multiple_of(self.every.max(1)) && step != last {
             return Ok(None);
         }
-        let value = self.held_out.measure(parameters).map_err(Error::HeldOut)?;
+        // Another processor rounds otherwise: processes that measured for themselves could end at different steps.
+        let own = match peers.rank() {
+            0 => self.held_out.measure(parameters).map_err(Error::HeldOut)?,
+            _ => 0.0,
+        };
         // What is no number is worse than any.
-        let value = if value.is_nan() { f64::INFINITY } else { value };
+        let value = number_of_first(peers, if own.is_nan() { f64::INFINITY } else { own });
         match best {
             Some(best) if value >= best.measured.value => best.since += 1,
             _ => *best = Some(Best { measured: Measurement { step, value }, parameters: parameters.clone(), since: 0 }),

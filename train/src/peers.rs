@@ -104,6 +104,14 @@ pub(crate) fn follow_first(
     }
 }
 
+/// The first process's number, in all of them.
+pub(crate) fn number_of_first(peers: &dyn Peers, own: f64) -> f64 {
+    // What the others add is nothing.
+    let mut number = [if peers.rank() == 0 { own } else { 0.0 }];
+    peers.sum_f64(&mut number);
+    number[0]
+}
+
 /// Adds up what the processes found on their parts of one step's batch. A parameter without a gradient anywhere stays
 /// without one.
 pub(crate) fn add_up(

@@ -166,7 +166,7 @@ pub fn train_under(
         position.tokens += batch.tokens.len() as u64;
         let seconds = start.elapsed().as_secs_f64();
         let held_out = match &stopping {
-            Some(stopping) => stopping.after(position.step, config.steps, &parameters, &mut best)?,
+            Some(stopping) => stopping.after(peers, position.step, config.steps, &parameters, &mut best)?,
             None => None,
         };
         let figures = StepMetrics {

@@ -3,17 +3,14 @@
 
 mod toy;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use burn::tensor::Tensor;
-use lore_datasets::mixture::Mixture;
 use lore_datasets::progress::Silent;
 use lore_train::{
-    Figures, HeldOut, Measurement, Micro, Objective, Parameters, Run, Stopping, Tracked, TrainConfig, Trained, train,
-    train_until,
+    HeldOut, Measurement, Objective, Parameters, Run, Stopping, TrainConfig, Trained, train, train_until,
 };
-use toy::{NextToken, bits, decoder, mixture};
+use toy::{Killed, NextToken, Place, bits, decoder};
 
 /// The steps at which it was asked, and what it answers: the values in turn, by step.
 struct Told<'a> {
@@ -31,12 +28,6 @@ impl HeldOut for Told<'_> {
     }
 }
 
-struct Place {
-    _folder: tempfile::TempDir,
-    mixture: Mixture,
-    run: std::path::PathBuf,
-}
-
 fn config() -> TrainConfig {
     TrainConfig {
         steps: 14,
@@ -50,13 +41,6 @@ fn config() -> TrainConfig {
 }
 
 impl Place {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mixture = mixture(&folder.path().join("tokens"), 16, 4);
-        let run = folder.path().join("run");
-        Self { _folder: folder, mixture, run }
-    }
-
     fn train(&self, objective: &dyn Objective, stopping: Option<Stopping<'_>>) -> Trained {
         let config = config();
         let run = Run { config: &config, identity: "one", directory: &self.run, label: "test" };
@@ -127,21 +111,6 @@ fn without_it_training_is_what_it_was() {
     assert_eq!(measured.best.unwrap().step, 14);
 }
 
-/// Stops the whole run in the middle of a step, as a kill does.
-struct Killed {
-    objective: NextToken,
-    steps_left: Cell<usize>,
-}
-
-impl Objective for Killed {
-    fn loss(&self, parameters: &Tracked, micro: &Micro) -> (Tensor<2>, Figures) {
-        let left = self.steps_left.get();
-        assert!(left > 0, "killed");
-        self.steps_left.set(left - 1);
-        self.objective.loss(parameters, micro)
-    }
-}
-
 /// What a run's held-out measure is when it is a function of the parameters alone, as in earnest.
 struct OfParameters;
 
@@ -161,7 +130,7 @@ fn a_killed_run_keeps_the_same_best() {
         let straight = Place::new().train(&NextToken(decoder(2, 9)), stopping(patience));
         let place = Place::new();
         for steps in [4, 1, 3, 5] {
-            let killed = Killed { objective: NextToken(decoder(2, 9)), steps_left: Cell::new(steps) };
+            let killed = Killed::after(steps, NextToken(decoder(2, 9)));
             // With patience it may have come to its end instead.
             let _ = catch_unwind(AssertUnwindSafe(|| place.train(&killed, stopping(patience))));
         }

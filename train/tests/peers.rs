@@ -3,12 +3,15 @@
 
 mod toy;
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::{Arc, Barrier, Mutex};
 
 use lore_datasets::progress::Silent;
 use lore_model::ops::host::values;
-use lore_train::{Conditions, Error, Peers, Run, TrainConfig, Trained, train, train_under};
+use lore_train::{
+    Conditions, Error, HeldOut, Measurement, Parameters, Peers, Run, Stopping, TrainConfig, Trained, train, train_under,
+};
 use toy::{NextToken, bits, decoder, mixture};
 
 /// What the threads add up in.
@@ -75,12 +78,16 @@ fn config() -> TrainConfig {
 
 /// Trains in `folder`; the data is the same for all.
 fn run(folder: &Path, conditions: &Conditions) -> Result<Trained, Error> {
+    run_until(folder, conditions, None)
+}
+
+fn run_until(folder: &Path, conditions: &Conditions, stopping: Option<Stopping<'_>>) -> Result<Trained, Error> {
     let mixture = mixture(&folder.join("tokens"), 16, 6);
     let objective = NextToken(decoder(2, 9));
     let config = config();
     let directory = folder.join("run");
     let run = Run { config: &config, identity: "one", directory: &directory, label: "test" };
-    train_under(conditions, &run, objective.parameters(), &mixture, &objective, None, &Silent)
+    train_under(conditions, &run, objective.parameters(), &mixture, &objective, stopping, &Silent)
 }
 
 /// Each of `size` processes in a folder of its own: the outcomes in order.
@@ -158,6 +165,47 @@ fn the_others_go_on_where_the_first_does() {
     copy(&straight[0].path().join("run"), &alone[0].path().join("run"));
     let went_on = run(alone[0].path(), &Conditions::default()).unwrap();
     assert!(difference(&went_on, &expected) < 1e-5);
+}
+
+/// Falls until this step, then rises.
+struct Falls {
+    until: u64,
+    measured: Cell<u64>,
+}
+
+impl HeldOut for Falls {
+    fn measure(&self, _parameters: &Parameters) -> Result<f64, Box<dyn std::error::Error + Send + Sync>> {
+        self.measured.set(self.measured.get() + 1);
+        Ok(self.measured.get().abs_diff(self.until) as f64)
+    }
+}
+
+/// The second process, left to itself, would end four steps earlier, and the first would wait for it.
+#[test]
+fn all_end_where_the_first_one_measured_best() {
+    let folders = folders(2);
+    let peers = Thread::together(2);
+    let trained: Vec<Trained> = std::thread::scope(|scope| {
+        let started: Vec<_> = folders
+            .iter()
+            .zip(peers)
+            .zip([5, 1])
+            .map(|((folder, peers), until)| {
+                scope.spawn(move || {
+                    let held_out = Falls { until, measured: Cell::new(0) };
+                    let stopping = Stopping { held_out: &held_out, every: 1, patience: Some(2) };
+                    let conditions = Conditions { peers, stop_after: None };
+                    run_until(folder.path(), &conditions, Some(stopping)).unwrap()
+                })
+            })
+            .collect();
+        started.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for trained in &trained {
+        assert_eq!(trained.best, Some(Measurement { step: 5, value: 0.0 }));
+        assert_eq!(trained.metrics.len(), 7);
+    }
+    assert_eq!(bits(trained[1].parameters.iter()), bits(trained[0].parameters.iter()));
 }
 
 #[test]

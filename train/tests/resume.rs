@@ -3,18 +3,13 @@
 
 mod toy;
 
-use std::cell::Cell;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Tensor;
-use lore_datasets::mixture::Mixture;
 use lore_datasets::progress::Silent;
-use lore_train::{
-    Error, Figures, Micro, Objective, Run, StepMetrics, Tracked, TrainConfig, Trained, clear_checkpoints, train,
-};
-use toy::{NextToken, bits, decoder, mixture, mixture_of};
+use lore_train::{Error, Run, StepMetrics, TrainConfig, Trained, clear_checkpoints, train};
+use toy::{Killed, NextToken, Place, bits, decoder, mixture_of};
 
 const PARTS: usize = 2;
 
@@ -32,35 +27,7 @@ fn config() -> TrainConfig {
     }
 }
 
-/// Stops the whole run in the middle of a step, as a kill does.
-struct Killed {
-    objective: NextToken,
-    parts_left: Cell<usize>,
-}
-
-impl Objective for Killed {
-    fn loss(&self, parameters: &Tracked, micro: &Micro) -> (Tensor<2>, Figures) {
-        let left = self.parts_left.get();
-        assert!(left > 0, "killed");
-        self.parts_left.set(left - 1);
-        self.objective.loss(parameters, micro)
-    }
-}
-
-struct Place {
-    _folder: tempfile::TempDir,
-    mixture: Mixture,
-    run: PathBuf,
-}
-
 impl Place {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mixture = mixture(&folder.path().join("tokens"), 16, 4);
-        let run = folder.path().join("run");
-        Self { _folder: folder, mixture, run }
-    }
-
     fn train(&self, config: &TrainConfig, identity: &str) -> Result<Trained, Error> {
         let objective = NextToken(decoder(2, 9));
         let run = Run { config, identity, directory: &self.run, label: "test" };
@@ -69,7 +36,7 @@ impl Place {
 
     /// Runs until `steps` whole steps and one part of the next are computed.
     fn kill_after(&self, steps: usize) {
-        let objective = Killed { objective: NextToken(decoder(2, 9)), parts_left: Cell::new(steps * PARTS + 1) };
+        let objective = Killed::after(steps * PARTS + 1, NextToken(decoder(2, 9)));
         let config = config();
         let run = Run { config: &config, identity: "one", directory: &self.run, label: "test" };
         let start = objective.objective.parameters();

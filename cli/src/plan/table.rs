@@ -5,22 +5,23 @@ use std::time::Duration;
 
 use super::{Plan, PlannedStage};
 use crate::quantity;
-use crate::stages::State;
+use crate::stages::{State, elsewhere};
 
 const HEADERS: [&str; 9] = ["stage", "state", "hash", "tokens", "parameters", "memory", "disk", "time", "needs"];
 
 fn row(stage: &PlannedStage) -> [String; 9] {
     let state = match &stage.resolved.state {
-        State::Finished(_) => "done",
-        State::Interrupted => "goes on",
-        State::Missing => "to run",
+        State::Finished(_) => "done".into(),
+        State::Elsewhere(found) => format!("in `{}`", elsewhere::run_of(found)),
+        State::Interrupted => "goes on".into(),
+        State::Missing => "to run".into(),
     };
     let hash = stage.resolved.key.as_ref().map_or("?".into(), |key| key[..12].to_owned());
     let estimate = &stage.estimate;
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".into());
     [
         stage.name.clone(),
-        state.into(),
+        state,
         hash,
         or_dash(estimate.tokens.map(quantity::count)),
         or_dash(estimate.parameters.map(quantity::count)),
@@ -64,7 +65,7 @@ impl fmt::Display for Plan {
 
 impl Plan {
     fn to_run(&self) -> impl Iterator<Item = &PlannedStage> {
-        self.stages.iter().filter(|stage| !matches!(stage.resolved.state, State::Finished(_)))
+        self.stages.iter().filter(|stage| !matches!(stage.resolved.state, State::Finished(_) | State::Elsewhere(_)))
     }
 
     /// Modules do not need each other: as many are trained at once as there are devices. All else is one after another.

@@ -62,6 +62,7 @@ pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Pro
         check.decontaminate(&at("decontaminate"), topic);
         check.split(&at("split"), &topic.split);
         check.module(&at("module"), &topic.module);
+        check.patterns(&at("module.lora"), &topic.module.lora);
         check.validation(&at("split.validation"), &topic.module, topic);
     }
     check.joint(recipe, &mut names);
@@ -80,6 +81,8 @@ pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Pro
         "evaluate.passage_tokens",
         "must not be more than `tokens_per_text`",
     );
+    let finite = evaluate.weights.iter().all(|weight| weight.is_finite());
+    check.that(finite, "evaluate.weights", "must be finite numbers");
 }
 
 struct Check<'a> {

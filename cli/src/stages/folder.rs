@@ -179,7 +179,8 @@ fn is_of(folder: &str, stage: &str) -> bool {
     folder.rsplit_once('-').is_some_and(|(name, _)| name == stage.replace(':', "-"))
 }
 
-fn remove_folder(path: &Path) -> Result<()> {
+/// Removes a folder or file that may be gone already.
+pub(super) fn remove_folder(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == ErrorKind::NotADirectory => fs::remove_file(path).map_err(Error::io(path)),
         Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),

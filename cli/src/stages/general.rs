@@ -12,7 +12,7 @@ use lore_model::sampling::Sampling;
 use serde_json::{Value, json};
 
 use super::prepared::write_prepared;
-
+use super::topic::note_left_out;
 use super::{Outcome, Stage, StageContext};
 use crate::error::{Error, Result};
 use crate::models::load_model;
@@ -113,6 +113,7 @@ fn make_general(request: &GeneralRequest<'_>) -> Result<Outcome> {
         }
         (None, Some(corpus), Some(source)) => {
             let extracted = extract_into("general", source, &corpus.extract, &mut documents, &*session.progress)?;
+            note_left_out("general", &extracted, session);
             let origin = Origin {
                 topic: "general".into(),
                 source: corpus.source.to_string(),

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::hash::sha256_of_file;
 use crate::error::{Error, Result};
+use crate::walk::walk;
 
 /// File name of a manifest.
 pub const NAME: &str = "stage.json";
@@ -102,20 +103,10 @@ impl Manifest {
 /// Records every file in a stage's folder, in order of path.
 pub fn outputs_of(folder: &Path) -> Result<Vec<Output>> {
     let mut outputs = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(current) = folders.pop() {
-        for entry in fs::read_dir(&current).map_err(Error::io(&current))? {
-            let path = entry.map_err(Error::io(&current))?.path();
-            let metadata = fs::symlink_metadata(&path).map_err(Error::io(&path))?;
-            if metadata.is_dir() {
-                folders.push(path);
-            } else if metadata.is_file() {
-                let bytes = metadata.len();
-                let sha256 = (bytes <= SMALL).then(|| sha256_of_file(&path)).transpose()?;
-                let relative = path.strip_prefix(folder).unwrap_or(&path).to_owned();
-                outputs.push(Output { path: relative, bytes: Some(bytes), sha256 });
-            }
-        }
+    for (path, metadata) in walk(folder)?.into_iter().filter(|(_, metadata)| metadata.is_file()) {
+        let bytes = metadata.len();
+        let sha256 = (bytes <= SMALL).then(|| sha256_of_file(&folder.join(&path))).transpose()?;
+        outputs.push(Output { path, bytes: Some(bytes), sha256 });
     }
     outputs.retain(|output| output.path != Path::new(NAME));
     outputs.sort_by(|a, b| a.path.cmp(&b.path));

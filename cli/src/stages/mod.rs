@@ -1,6 +1,7 @@
 //! The stages of a run: what each is made of, and the cache that keeps what it made.
 
 pub mod base;
+pub mod elsewhere;
 pub mod evaluate;
 pub mod fetch;
 mod folder;

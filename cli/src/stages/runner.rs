@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::folder::remove_folder;
 use super::manifest::{Manifest, Output, outputs_of};
-use super::{Finished, Outcome, RunFolder, Stage, StageContext, sha256_of};
+use super::{Finished, Outcome, RunFolder, Stage, StageContext, elsewhere, sha256_of};
 use crate::error::{Error, Result};
 use crate::memory::{give_back, peak_resident, reset_peak};
 use crate::quantity;
@@ -22,6 +23,8 @@ const SCHEMA: u32 = 1;
 pub enum State {
     /// Finished earlier.
     Finished(Box<Finished>),
+    /// Finished by another run in the same folder of runs, from which it can be taken over.
+    Elsewhere(Box<Finished>),
     /// To be run, going on from what an interrupted run left.
     Interrupted,
     /// To be run.
@@ -58,6 +61,10 @@ pub fn resolve(stage: &dyn Stage, identities: &BTreeMap<String, Option<String>>,
         let identity = Some(manifest.identity.clone());
         let state = State::Finished(Box::new(Finished { folder: path, manifest }));
         return Resolved { key: Some(key), identity, state };
+    }
+    if let Some(found) = elsewhere::find(folder, stage.name(), &key) {
+        let identity = Some(found.manifest.identity.clone());
+        return Resolved { key: Some(key), identity, state: State::Elsewhere(Box::new(found)) };
     }
     let interrupted = stage.resumable() && folder.partial(stage.name(), &key).exists();
     let identity = stage.expected_identity(&key);
@@ -146,13 +153,21 @@ impl Runner<'_> {
                     let key = resolved.key.ok_or_else(|| {
                         Error::Failed(format!("stage `{name}` depends on one that does not come before it"))
                     })?;
-                    let goes_on = if matches!(state, State::Interrupted) { ", going on" } else { "" };
-                    self.session.progress.note(&format!("[{}/{}] {name}{goes_on}", index + 1, stages.len()));
-                    let finished = self
-                        .run_one(stage.as_ref(), &key, &summary.finished)
-                        .map_err(|error| Error::Stage { stage: name.into(), source: Box::new(error) })?;
-                    summary.ran.push(name.into());
-                    finished
+                    let taken = match &state {
+                        State::Elsewhere(found) if !forced.contains(name) => self.take_over(name, &key, found)?,
+                        _ => None,
+                    };
+                    if let Some(taken) = taken {
+                        taken
+                    } else {
+                        let goes_on = if matches!(state, State::Interrupted) { ", going on" } else { "" };
+                        self.session.progress.note(&format!("[{}/{}] {name}{goes_on}", index + 1, stages.len()));
+                        let finished = self
+                            .run_one(stage.as_ref(), &key, &summary.finished)
+                            .map_err(|error| Error::Stage { stage: name.into(), source: Box::new(error) })?;
+                        summary.ran.push(name.into());
+                        finished
+                    }
                 }
             };
             self.folder.publish(&finished.folder, &stage.publications())?;
@@ -180,6 +195,15 @@ impl Runner<'_> {
             identities.insert(name.to_owned(), resolved.identity);
             let done = match resolved.state {
                 State::Finished(done) => *done,
+                State::Elsewhere(found) if name == wanted => {
+                    let key = resolved.key.unwrap_or_default();
+                    match self.take_over(name, &key, &found)? {
+                        Some(taken) => taken,
+                        None => self
+                            .run_one(stage.as_ref(), &key, &finished)
+                            .map_err(|error| Error::Stage { stage: name.into(), source: Box::new(error) })?,
+                    }
+                }
                 _ if name == wanted => {
                     let missing: Vec<_> = stage.inputs().into_iter().filter(|i| !finished.contains_key(i)).collect();
                     let key = resolved.key.filter(|_| missing.is_empty()).ok_or_else(|| {
@@ -224,6 +248,19 @@ impl Runner<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A stage that another run finished, as one of this run; nothing if its files went away meanwhile.
+    fn take_over(&self, name: &str, key: &str, found: &Finished) -> Result<Option<Finished>> {
+        let partial = self.folder.partial(name, key);
+        remove_folder(&partial)?;
+        if elsewhere::take_over(found, &partial).is_err() {
+            remove_folder(&partial)?;
+            return Ok(None);
+        }
+        let folder = self.folder.commit(name, key)?;
+        self.session.progress.note(&format!("{name}: taken from the run `{}`", elsewhere::run_of(found)));
+        Ok(Some(Finished { folder, manifest: found.manifest.clone() }))
     }
 
     fn run_one(&self, stage: &dyn Stage, key: &str, finished: &BTreeMap<String, Finished>) -> Result<Finished> {

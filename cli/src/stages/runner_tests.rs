@@ -72,6 +72,7 @@ impl Stage for Toy {
 /// `fetch` → `base` → `module:a` and `module:b`.
 struct Run {
     runs: tempfile::TempDir,
+    name: &'static str,
     log: Arc<Mutex<Vec<String>>>,
     configs: [u32; 4],
     steps: usize,
@@ -82,11 +83,19 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let runs = tempfile::tempdir().unwrap();
-        Self { runs, log: Arc::default(), configs: [1, 2, 3, 4], steps: 1, dies_at: None, by_content: false }
+        Self {
+            runs,
+            name: "toy",
+            log: Arc::default(),
+            configs: [1, 2, 3, 4],
+            steps: 1,
+            dies_at: None,
+            by_content: false,
+        }
     }
 
     fn folder(&self) -> RunFolder {
-        RunFolder::new(self.runs.path(), "toy")
+        RunFolder::new(self.runs.path(), self.name)
     }
 
     fn stages(&self) -> Vec<Box<dyn Stage>> {
@@ -215,6 +224,34 @@ fn a_stage_that_cannot_resume_starts_afresh() {
     fs::write(partial.join("rubbish"), "").unwrap();
     assert_eq!(run.run(&[]).unwrap(), ["base 0"]);
     assert!(!finished.join("rubbish").exists());
+}
+
+#[test]
+fn what_another_run_made_is_taken_over() {
+    let mut run = Run { by_content: true, ..Run::new() };
+    run.run(&[]).unwrap();
+    (run.name, run.configs[2]) = ("other", 30);
+    assert_eq!(run.run(&[]).unwrap(), ["module:a 0"]);
+    let published =
+        |run: &Run, module: &str| fs::read_to_string(run.folder().root().join("modules").join(module)).unwrap();
+    assert_eq!([published(&run, "module:a"), published(&run, "module:b")], ["3021", "421"]);
+    // It needs nothing of the other any more, and leaves it alone.
+    fs::remove_dir_all(run.runs.path().join("toy")).unwrap();
+    assert!(run.run(&[]).unwrap().is_empty());
+    assert_eq!(published(&run, "module:b"), "421");
+}
+
+#[test]
+fn what_is_forced_or_damaged_elsewhere_runs_here() {
+    let mut run = Run::new();
+    run.run(&[]).unwrap();
+    let name = run.folders().into_iter().find(|name| name.starts_with("module-b-")).unwrap();
+    fs::write(run.folder().root().join("stages").join(name).join("text"), "cut off").unwrap();
+    run.name = "other";
+    assert_eq!(run.run(&["base"]).unwrap(), ["base 0", "module:a 0", "module:b 0"]);
+    run.name = "third";
+    // The first one's `module:b` is damaged, the other's is not.
+    assert!(run.run(&[]).unwrap().is_empty());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use lore_datasets::decontaminate::EvaluationSet;
 use lore_datasets::documents::Origin;
-use lore_datasets::extract::{extract, extract_into};
+use lore_datasets::extract::{ExtractReport, extract, extract_into};
 use lore_datasets::prepare::{DataReport, Preparation, prepare};
 use lore_datasets::split::SplitSpec;
 use lore_datasets::spool::SpoolWriter;
@@ -128,13 +128,12 @@ pub fn prepare_topic(request: &TopicRequest<'_>) -> Result<(DataReport, Tokens)>
     let mut documents = SpoolWriter::create(folder)?;
     let extracted = extract_into(&topic.name, source, &topic.extract, &mut documents, &*session.progress)?;
     refuse_left_out(&topic.name, *strict, &extracted)?;
-    for left_out in extracted.left_out.iter().filter(|_| *reports) {
-        session.progress.note(&format!("{}: left out: {left_out}", topic.name));
-    }
+    note_left_out(&topic.name, &extracted, session);
     let mut sets = Vec::new();
     for (against, path) in topic.against().iter().zip(*items) {
         let extracted = extract(&against.name, path, &against.extract, &*session.progress)?;
         refuse_left_out(&against.name, *strict, &extracted.report)?;
+        note_left_out(&against.name, &extracted.report, session);
         sets.push(EvaluationSet { name: against.name.clone(), items: extracted.documents, ngram: against.ngram });
     }
     let preparation = Preparation {
@@ -160,14 +159,30 @@ pub fn prepare_topic(request: &TopicRequest<'_>) -> Result<(DataReport, Tokens)>
 ///
 /// # Errors
 /// That.
-pub fn refuse_left_out(name: &str, strict: bool, report: &lore_datasets::extract::ExtractReport) -> Result<()> {
-    let left_out: Vec<&str> = report.left_out.iter().chain(&report.problems).map(String::as_str).collect();
-    if !strict || left_out.is_empty() {
+pub fn refuse_left_out(name: &str, strict: bool, report: &ExtractReport) -> Result<()> {
+    // Of broken records only the first are quoted.
+    let count = report.left_out.len() + report.broken;
+    if !strict || count == 0 {
         return Ok(());
     }
+    let quoted: Vec<&str> = report.left_out.iter().chain(&report.problems).take(10).map(String::as_str).collect();
     Err(Error::Failed(format!(
         "{name}: {} left out, and --strict does not allow that: {}",
-        if left_out.len() == 1 { "something is".into() } else { format!("{} things are", left_out.len()) },
-        left_out.iter().take(10).copied().collect::<Vec<_>>().join("; ")
+        if count == 1 { "something is".into() } else { format!("{count} things are") },
+        quoted.join("; ")
     )))
+}
+
+/// Names what was left out, the first of it if it is much.
+pub fn note_left_out(name: &str, report: &ExtractReport, session: &Session) {
+    const NAMED: usize = 50;
+    let note = |what: &str| session.progress.note(&format!("{name}: {what}"));
+    report.left_out.iter().take(NAMED).for_each(|left_out| note(&format!("left out: {left_out}")));
+    let more = report.left_out.len().saturating_sub(NAMED);
+    if more > 0 {
+        note(&format!("left out: {more} more files and links"));
+    }
+    if let Some(first) = report.problems.first() {
+        note(&format!("left out: {} broken records, the first: {first}", report.broken));
+    }
 }

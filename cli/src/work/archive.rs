@@ -101,13 +101,17 @@ pub fn unpack(file: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The folder that `path` is, or an archive's, unpacked into a temporary one.
+/// The folder that `path` is, or an archive's, unpacked into a temporary one. `expected` says what it should be and
+/// where that comes from.
 ///
 /// # Errors
-/// As [`unpack`].
-pub fn open(path: &Path) -> Result<(PathBuf, Option<TempDir>)> {
+/// Nothing at `path`; as [`unpack`].
+pub fn open(path: &Path, expected: &str) -> Result<(PathBuf, Option<TempDir>)> {
     if path.is_dir() {
         return Ok((path.to_owned(), None));
+    }
+    if matches!(path.try_exists(), Ok(false)) {
+        return Err(Error::Failed(format!("{}: no such file or folder; expected {expected}", path.display())));
     }
     let folder = tempfile::tempdir().map_err(Error::while_doing("making a temporary folder"))?;
     unpack(path, folder.path())?;
@@ -154,12 +158,14 @@ mod tests {
         }
         assert_eq!(archives[0], archives[1]);
         assert!(begin(&folder.path().join("one.tar")).is_err(), "nothing is replaced");
-        let (unpacked, _held) = open(&folder.path().join("one.tar")).unwrap();
+        let (unpacked, _held) = open(&folder.path().join("one.tar"), "an archive").unwrap();
         assert_eq!(fs::read(unpacked.join("deep/b")).unwrap(), [7; 1000]);
         assert_eq!(files::list(&unpacked, &[]).unwrap().len(), 2);
         let cut = &archives[0][..700];
         fs::write(folder.path().join("cut.tar"), cut).unwrap();
-        assert!(open(&folder.path().join("cut.tar")).unwrap_err().to_string().contains("cut.tar"));
+        assert!(open(&folder.path().join("cut.tar"), "an archive").unwrap_err().to_string().contains("cut.tar"));
+        let missing = open(&folder.path().join("nowhere.tar"), "an archive").unwrap_err().to_string();
+        assert!(missing.ends_with("nowhere.tar: no such file or folder; expected an archive"), "{missing}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::stages::sha256_of_file;
+use crate::walk::walk;
 
 /// A file, exactly.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,26 +65,16 @@ pub fn differences(folder: &Path, pinned: &[Pinned], except: &[&str]) -> Result<
 /// Files with their sizes, by relative path.
 fn sizes(folder: &Path) -> Result<BTreeMap<String, u64>> {
     let mut found = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(current) = folders.pop() {
-        for entry in fs::read_dir(&current).map_err(Error::io(&current))? {
-            let path = entry.map_err(Error::io(&current))?.path();
-            let metadata = fs::symlink_metadata(&path).map_err(Error::io(&path))?;
-            if metadata.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let relative = path.strip_prefix(folder).unwrap_or(&path);
-            let parts: Option<Vec<&str>> = relative.iter().map(|part| part.to_str()).collect();
-            let name = parts.map(|parts| parts.join("/")).filter(|name| metadata.is_file() && is_plain(name));
-            let name = name.ok_or_else(|| {
-                Error::Failed(format!(
-                    "{}: not a plain file with a plain name",
-                    path.display().to_string().escape_debug()
-                ))
-            })?;
-            found.insert(name, metadata.len());
-        }
+    for (relative, metadata) in walk(folder)? {
+        let parts: Option<Vec<&str>> = relative.iter().map(|part| part.to_str()).collect();
+        let name = parts.map(|parts| parts.join("/")).filter(|name| metadata.is_file() && is_plain(name));
+        let name = name.ok_or_else(|| {
+            Error::Failed(format!(
+                "{}: not a plain file with a plain name",
+                folder.join(&relative).display().to_string().escape_debug()
+            ))
+        })?;
+        found.insert(name, metadata.len());
     }
     Ok(found)
 }

@@ -16,6 +16,8 @@ use crate::session::Session;
 const NAME: &str = "result.json";
 const KIND: &str = "lore-work-result";
 const SCHEMA: u32 = 1;
+/// What a result is, for who named something else.
+const EXPECTED: &str = "a result: the folder or .tar file that `lore work run JOB` wrote to --out";
 /// The longest `result.json` that is read.
 const LIMIT: u64 = 1 << 24;
 
@@ -59,7 +61,7 @@ impl Outcome {
     /// Something that is no result, was altered, or belongs to another job.
     pub fn open(path: &Path, job: &Job) -> Result<Self> {
         let refuse = |problem: String| Error::Failed(format!("{}: not accepted: {problem}", path.display()));
-        let (folder, unpacked) = archive::open(path)?;
+        let (folder, unpacked) = archive::open(path, EXPECTED)?;
         let file = folder.join(NAME);
         let size = fs::symlink_metadata(&file).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len());
         match size {

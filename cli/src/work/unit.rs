@@ -22,6 +22,8 @@ pub const RECIPE: &str = "recipe.toml";
 pub const INPUTS: &str = "inputs";
 const KIND: &str = "lore-work";
 const SCHEMA: u32 = 1;
+/// What a job is, for who named something else.
+const EXPECTED: &str = "a job: the folder or .tar file that `lore work stage` or `lore work task` wrote to --out";
 
 /// What is to be computed. Its hash names the job in results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -122,7 +124,7 @@ impl Job {
     /// # Errors
     /// Something that is no job, was altered, or is of another version of the program.
     pub fn open(path: &Path) -> Result<Self> {
-        let (folder, unpacked) = archive::open(path)?;
+        let (folder, unpacked) = archive::open(path, EXPECTED)?;
         let refuse = |problem: String| Error::Failed(format!("{}: {problem}", path.display()));
         let file = folder.join(NAME);
         if !file.is_file() {

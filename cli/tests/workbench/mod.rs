@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod rivers_task;
 pub mod tiny_recipe;
 
 use std::fs;

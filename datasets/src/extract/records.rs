@@ -6,8 +6,9 @@ use minijinja::Value;
 
 use super::container::Container;
 use super::glob::Glob;
+use super::rule::read_records;
+use super::sample;
 use super::spec::{Format, MAX_DOCUMENT_BYTES};
-use super::{read_records, sample};
 use crate::error::{Error, Result};
 
 /// A record and where it was.

@@ -2,14 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../loopback/mod.rs"]
+mod loopback;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{BufReader, Write};
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-use sha2::{Digest, Sha256};
+use loopback::Request;
+pub use loopback::sha256;
 
 pub const COMMIT: &str = "1111111111111111111111111111111111111111";
 
@@ -52,15 +56,8 @@ impl HubServer {
     pub fn start(files: &[(&str, &[u8])]) -> Self {
         let files = files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
         let state = Arc::new(Mutex::new(State { files, ..State::default() }));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = state.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let shared = shared.clone();
-                thread::spawn(move || answer(stream, &shared));
-            }
-        });
+        let url = loopback::serve(move |stream, _| answer(stream, &shared));
         Self { url, state }
     }
 
@@ -73,38 +70,15 @@ impl HubServer {
     }
 }
 
-pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
-}
-
 fn answer(mut stream: TcpStream, shared: &Mutex<State>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut request = String::new();
-    if reader.read_line(&mut request).unwrap_or(0) == 0 {
-        return;
-    }
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).unwrap_or(0) == 0 || line.trim().is_empty() {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':') {
-            headers.insert(name.trim().to_ascii_lowercase(), value.trim().to_owned());
-        }
-    }
-    let mut words = request.split_whitespace();
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let Some(request) = Request::read(&mut reader) else { return };
+    let (method, target) = (request.method.as_str(), request.target.as_str());
     let mut state = shared.lock().unwrap();
-    let authorization = headers.get("authorization").cloned();
-    let mark = if authorization.is_some() { " with token" } else { "" };
-    state.requests.push(format!("{method} {target}{mark}"));
+    state.requests.push(request.noted());
 
     if let Some(token) = &state.token
-        && authorization != Some(format!("Bearer {token}"))
+        && !request.shows(token)
     {
         return reply(&mut stream, 401, &[("X-Error-Code", "RepoNotFound")], b"", method);
     }
@@ -137,7 +111,8 @@ fn answer(mut stream: TcpStream, shared: &Mutex<State>) {
     }
     let fault = if method == "GET" { state.faults.pop_front() } else { None };
     drop(state);
-    let start: usize = headers
+    let start: usize = request
+        .headers
         .get("range")
         .and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok())
         .unwrap_or(0);

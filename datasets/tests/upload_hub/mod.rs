@@ -2,16 +2,19 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../loopback/mod.rs"]
+mod loopback;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use loopback::Request;
+pub use loopback::sha256;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 /// What goes wrong with the next file that is put into the storage.
 #[derive(Debug, Clone, Copy)]
@@ -68,15 +71,8 @@ impl UploadHub {
             requests: Vec::new(),
         };
         let state = Arc::new(Mutex::new(state));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (shared, address) = (state.clone(), url.clone());
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (shared, address) = (shared.clone(), address.clone());
-                thread::spawn(move || answer(stream, &shared, &address));
-            }
-        });
+        let shared = state.clone();
+        let url = loopback::serve(move |stream, address| answer(stream, &shared, address));
         Self { url, state }
     }
 
@@ -87,10 +83,6 @@ impl UploadHub {
     pub fn requests(&self) -> Vec<String> {
         self.state().requests.clone()
     }
-}
-
-pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl State {
@@ -119,32 +111,16 @@ fn bad(why: &str) -> Reply {
 
 fn answer(mut stream: TcpStream, shared: &Mutex<State>, url: &str) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut request = String::new();
-    if reader.read_line(&mut request).unwrap_or(0) == 0 {
-        return;
-    }
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).unwrap_or(0) == 0 || line.trim().is_empty() {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':') {
-            headers.insert(name.trim().to_ascii_lowercase(), value.trim().to_owned());
-        }
-    }
-    let mut words = request.split_whitespace();
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let authorization = headers.get("authorization").cloned();
-    let mark = if authorization.is_some() { " with token" } else { "" };
-    let length: usize = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+    let Some(request) = Request::read(&mut reader) else { return };
+    let (method, target) = (request.method.as_str(), request.target.as_str());
+    let length: usize = request.headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     let is_put = method == "PUT";
     let (allowed, fault) = {
         let mut state = shared.lock().unwrap();
-        state.requests.push(format!("{method} {target}{mark}"));
-        let wanted = state.token.as_ref().map(|token| format!("Bearer {token}"));
+        state.requests.push(request.noted());
         let public = is_put || method != "POST" || target.starts_with("/storage/");
-        (public || wanted.is_none() || authorization == wanted, if is_put { state.faults.pop_front() } else { None })
+        let allowed = public || state.token.as_ref().is_none_or(|token| request.shows(token));
+        (allowed, if is_put { state.faults.pop_front() } else { None })
     };
     let mut body = vec![0; length];
     if let Some(Fault::CloseAfter(taken)) = fault {
@@ -157,8 +133,8 @@ fn answer(mut stream: TcpStream, shared: &Mutex<State>, url: &str) {
     let reply = match fault {
         Some(Fault::Status(code)) => status(code),
         _ if !allowed => status(401),
-        _ if is_put && headers.contains_key("transfer-encoding") => bad("the storage wants to know the length"),
-        _ => route(&mut shared.lock().unwrap(), method, target, &body, url, &headers),
+        _ if is_put && request.headers.contains_key("transfer-encoding") => bad("the storage wants to know the length"),
+        _ => route(&mut shared.lock().unwrap(), method, target, &body, url, &request.headers),
     };
     let mut head =
         format!("HTTP/1.1 {} -\r\nConnection: close\r\nContent-Length: {}\r\n", reply.status, reply.body.len());

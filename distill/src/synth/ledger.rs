@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::run::write;
 
 /// A reply and its number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +45,8 @@ impl Ledger {
         }
         replies.truncate(total);
         let kept: String = (0..).zip(&replies).map(|(number, reply)| line(number, reply)).collect();
-        std::fs::write(path, kept).map_err(Error::io("write", path))?;
+        // What was written before is not lost to a full disk.
+        write(path, &kept)?;
         let file = OpenOptions::new().append(true).open(path).map_err(Error::io("open", path))?;
         Ok(Self { path: path.to_owned(), file, replies })
     }

@@ -233,7 +233,7 @@ fn lines<T: Serialize>(values: &[T]) -> String {
 }
 
 /// Writes a file that is there whole or not at all.
-fn write(path: &Path, text: &str) -> Result<(), Error> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
     let partial = path.with_extension("partial");
     std::fs::write(&partial, text).map_err(Error::io("write", &partial))?;
     std::fs::rename(&partial, path).map_err(Error::io("rename", path))

@@ -80,23 +80,50 @@ pub(super) fn assemble(
 /// Topics, licences and attributions of all modules that take part; what each asks for holds for the whole.
 fn metadata(modules: &[(&Adapter, f32)]) -> BTreeMap<String, String> {
     let mut joined = BTreeMap::new();
-    for (key, separator) in [("topic", " + "), ("license", " AND "), ("attribution", "; ")] {
-        let mut values: Vec<&str> = Vec::new();
+    for key in ["topic", "license", "attribution"] {
         let taking_part = modules.iter().filter(|(_, weight)| *weight != 0.0);
-        for value in taking_part.filter_map(|(adapter, _)| adapter.metadata.get(key)) {
-            if !values.contains(&value.as_str()) {
-                values.push(value);
-            }
-        }
-        // `A OR B` beside another licence.
-        let several = values.len() > 1;
-        let grouped = |value: &str| {
-            if several && key == "license" && value.contains(" OR ") { format!("({value})") } else { value.to_owned() }
-        };
-        if !values.is_empty() {
-            let text = values.into_iter().map(grouped).collect::<Vec<String>>().join(separator);
+        let said = taking_part.filter_map(|(adapter, _)| adapter.metadata.get(key)).map(String::as_str);
+        if let Some(text) = said_together(key, said) {
             joined.insert(key.to_owned(), text);
         }
     }
     joined
+}
+
+/// What several modules or topics say under a key of their metadata, as one text in which each stands once: licences as an
+/// SPDX expression that asks for all of them, anything else as a list. Nothing if none says anything.
+pub fn said_together<'a>(key: &str, values: impl Iterator<Item = &'a str>) -> Option<String> {
+    let separator = match key {
+        "license" => " AND ",
+        "topic" => " + ",
+        _ => "; ",
+    };
+    let mut all: Vec<&str> = Vec::new();
+    for value in values {
+        if !all.contains(&value) {
+            all.push(value);
+        }
+    }
+    // `A OR B` beside another licence.
+    let several = all.len() > 1;
+    let grouped = |value: &str| {
+        if several && key == "license" && value.contains(" OR ") { format!("({value})") } else { value.to_owned() }
+    };
+    (!all.is_empty()).then(|| all.into_iter().map(grouped).collect::<Vec<String>>().join(separator))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::said_together;
+
+    #[test]
+    fn each_stands_once_and_alternatives_in_brackets() {
+        let of = |key, values: &[&'static str]| said_together(key, values.iter().copied());
+        assert_eq!(of("license", &[]), None);
+        assert_eq!(of("license", &["MIT OR Apache-2.0"; 2]).as_deref(), Some("MIT OR Apache-2.0"));
+        let three = of("license", &["CC0-1.0", "MIT OR Apache-2.0", "CC0-1.0"]);
+        assert_eq!(three.as_deref(), Some("CC0-1.0 AND (MIT OR Apache-2.0)"));
+        assert_eq!(of("attribution", &["A OR B", "C", "A OR B"]).as_deref(), Some("A OR B; C"));
+        assert_eq!(of("topic", &["rivers", "hills"]).as_deref(), Some("rivers + hills"));
+    }
 }

@@ -37,6 +37,7 @@ use crate::adapter::{Adapter, LowRank};
 use crate::delta::{Factors, Keep, Kept, Singular, zero_update};
 use assemble::{assemble, common_base, shapes};
 
+pub use assemble::said_together;
 pub use method::Method;
 
 /// A module made of modules.

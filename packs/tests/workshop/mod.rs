@@ -111,6 +111,7 @@ pub fn draft(adapter: &Path) -> Draft {
         documents_sha256: "cd".repeat(32),
         tokens: SplitTokens { train: 1000, validation: 50, test: 100 },
         duplicates_removed: Some(2),
+        decontamination: None,
     };
     Draft {
         name: "rivers".into(),
@@ -170,6 +171,14 @@ fn evaluation() -> Evaluation {
         ],
         samples: vec![Sample { prompt: "The river".into(), base: "is a".into(), module: "runs".into() }],
     }
+}
+
+/// Most memory this process had resident, in MiB.
+#[cfg(target_os = "linux")]
+pub fn peak() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
 pub fn sha256(bytes: &[u8]) -> String {

@@ -2,7 +2,8 @@
 // Several test programs share it, and none uses all of it.
 #![allow(dead_code)]
 
-use std::path::Path;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
@@ -20,6 +21,7 @@ use lore_model::ops::host::{matrix, values};
 use lore_model::ops::sequences::Sequences;
 use lore_model::sampling::Random;
 use lore_train::{Figures, Micro, Objective, Parameters, Tracked};
+use tempfile::TempDir;
 use tokenizers::Tokenizer;
 
 /// Words of the language; the tokens above them are special.
@@ -94,6 +96,23 @@ pub fn mixture_of(texts: Vec<String>, folder: &Path, sequence_length: usize, seq
     Mixture::new(vec![part], sequence_length, sequences, 5).expect("a mixture")
 }
 
+/// Where a run is made: what it learns from, and the folder for its checkpoints. Removed when dropped.
+pub struct Place {
+    _folder: TempDir,
+    pub mixture: Mixture,
+    pub run: PathBuf,
+}
+
+impl Place {
+    /// Four sequences of 16 tokens at a time.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mixture = mixture(&folder.path().join("tokens"), 16, 4);
+        let run = folder.path().join("run");
+        Self { _folder: folder, mixture, run }
+    }
+}
+
 /// A batch of random tokens with some targets masked.
 pub fn ragged_batch(lengths: &[usize], seed: u64) -> Batch {
     let mut random = Random::new(seed, 1);
@@ -118,6 +137,36 @@ impl Objective for NextToken {
         let model = self.0.with_parameters(|name, tensor| parameters.get(name).unwrap_or(tensor));
         let hidden = model.hidden(micro.tokens.clone(), micro.sequences.clone());
         head_loss(hidden, model.head(), Target::Labels(micro.targets.clone()), micro.weights.clone())
+    }
+}
+
+/// Stops the whole run in the middle of a step, as a kill does.
+pub struct Killed<O> {
+    pub objective: O,
+    left: Cell<usize>,
+}
+
+impl<O: Objective> Killed<O> {
+    /// It computes `losses` losses; the next one kills the run.
+    pub fn after(losses: usize, objective: O) -> Self {
+        Self { objective, left: Cell::new(losses) }
+    }
+}
+
+impl<O: Objective> Objective for Killed<O> {
+    fn mask(&self, batch: &Batch) -> Vec<f32> {
+        self.objective.mask(batch)
+    }
+
+    fn rate_factor(&self, name: &str) -> f64 {
+        self.objective.rate_factor(name)
+    }
+
+    fn loss(&self, parameters: &Tracked, micro: &Micro) -> (Tensor<2>, Figures) {
+        let left = self.left.get();
+        assert!(left > 0, "killed");
+        self.left.set(left - 1);
+        self.objective.loss(parameters, micro)
     }
 }
 

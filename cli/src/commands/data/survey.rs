@@ -207,12 +207,13 @@ fn read(path: &Path, request: &SurveyRequest<'_>, documents: &mut Prefixed<'_>) 
     refuse_left_out(&name, request.strict, &report)?;
     let more = report.broken.saturating_sub(report.problems.len());
     let more = (more > 0).then(|| format!("and {more} more broken records"));
+    let without_text = (report.short > 0).then(|| format!("records without text: {}", report.short));
     Ok(SourceSurvey {
         name,
         files: report.files_listed as u64,
         read: report.files_read as u64,
         documents: documents.taken() - before,
-        left_out: report.left_out.into_iter().chain(report.problems).chain(more).collect(),
+        left_out: report.left_out.into_iter().chain(report.problems).chain(more).chain(without_text).collect(),
     })
 }
 

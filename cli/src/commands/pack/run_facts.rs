@@ -9,7 +9,8 @@ use lore_datasets::source::SourceUri;
 use lore_eval::report::Report;
 use lore_model::fingerprint::Fingerprint;
 use lore_packs::documents::{
-    Corpus, CorpusText, EvaluatedModel, EvaluatedText, Evaluation, Sample, Score, SplitTokens, TextRole,
+    Corpus, CorpusText, Decontamination, EvaluatedModel, EvaluatedText, Evaluation, Sample, Score, SplitTokens,
+    TextRole,
 };
 use lore_packs::format::ROUTER;
 use serde_json::Value;
@@ -106,7 +107,10 @@ impl RunFacts {
     /// When it cannot be written as TOML.
     pub fn recipe_for_others(&self) -> Result<String> {
         let mut recipe = self.recipe.clone();
-        let topics = recipe.topics.iter_mut().map(|topic| &mut topic.source);
+        let topics = recipe.topics.iter_mut().flat_map(|topic| {
+            let against = topic.decontaminate.iter_mut().flat_map(|declared| &mut declared.against);
+            against.map(|against| &mut against.source).chain([&mut topic.source])
+        });
         let corpus = recipe.general.corpus.iter_mut().map(|corpus| &mut corpus.source);
         for source in topics.chain(corpus).chain([&mut recipe.teacher.source]) {
             *source = for_others(source);
@@ -157,6 +161,12 @@ impl RunFacts {
         let facts = &stage.manifest.facts;
         let tokens = |split: &str| facts["tokens"][split].as_u64().unwrap_or_default();
         let sha256 = self.stages.get(&format!("fetch:{name}")).map(content_hash).transpose()?.flatten();
+        // Absent where nothing was to be kept apart.
+        let found = serde_json::from_value::<Option<Decontamination>>(facts["data"]["decontamination"].clone());
+        let unreadable = |error: serde_json::Error| {
+            let problem = format!("what was kept apart from evaluation items cannot be read ({error})");
+            Error::Failed(format!("{}: {problem}; remove that folder and run again", stage.folder.display()))
+        };
         Ok(Some(CorpusText {
             role,
             source: source.to_owned(),
@@ -167,6 +177,7 @@ impl RunFacts {
             documents_sha256: sha256_of_file(&stage.folder.join(DOCUMENTS))?,
             tokens: SplitTokens { train: tokens("train"), validation: tokens("validation"), test: tokens("test") },
             duplicates_removed: facts["duplicates"].as_u64(),
+            decontamination: found.map_err(unreadable)?,
         }))
     }
 

@@ -42,6 +42,7 @@ impl Check<'_> {
             let count = joint.topics_of(recipe).len();
             self.that(count > 1 || recipe.topics.len() < 2, &at("topics"), "must be several");
             self.module(&at("module"), &joint.module);
+            self.patterns(&at("module.lora"), &joint.module.lora);
             for topic in joint.topics_of(recipe) {
                 let place = recipe.topics.iter().position(|other| other.name == topic.name).unwrap_or_default();
                 self.validation(&format!("topic.{place}.split.validation"), &joint.module, topic);
@@ -81,6 +82,23 @@ impl Check<'_> {
     pub(super) fn validation(&mut self, path: &str, module: &ModuleConfig, topic: &Topic) {
         let enough = !module.validates() || topic.split.validation > 0.0;
         self.that(enough, path, "must be more than 0: `stopping` and `sweep` decide by this share");
+    }
+
+    /// Patterns must name what is trained. A topic may change the targets of `[modules]`, so that only what it comes to is
+    /// judged.
+    pub(super) fn patterns(&mut self, path: &str, lora: &LoraConfig) {
+        let inside = |layer: usize| INSIDE_BLOCKS.map(|inside| format!("model.layers.{layer}.{inside}"));
+        let trained: Vec<String> = (0..MOST_BLOCKS).flat_map(inside).filter(|path| lora.selects(path)).collect();
+        let rank_patterns: Vec<&String> = lora.rank_pattern.keys().collect();
+        let alpha_patterns: Vec<&String> = lora.alpha_pattern.keys().collect();
+        for (key, patterns) in [("rank_pattern", rank_patterns), ("alpha_pattern", alpha_patterns)] {
+            let unused = |name: &&String| !trained.iter().any(|path| pattern::matches(name, path));
+            let unused: Vec<String> = patterns.into_iter().filter(unused).map(|name| format!("`{name}`")).collect();
+            // Where no target is known, that is told already.
+            let fine = unused.is_empty() || trained.is_empty();
+            let message = format!("names {}, which is no projection among `targets`", unused.join(", "));
+            self.that(fine, &format!("{path}.{key}"), &message);
+        }
     }
 
     fn lora(&mut self, path: &str, lora: &LoraConfig) {

@@ -5,6 +5,7 @@ mod validation;
 
 use std::path::{Path, PathBuf};
 
+use lore_modules::compose::said_together;
 use serde_json::{Value, json};
 
 use super::{Outcome, Publication, Stage, StageContext};
@@ -83,16 +84,14 @@ impl ModuleStage {
     /// Trains the module of several topics.
     pub fn joint(joint: &Joint, recipe: &Recipe) -> Self {
         let topics = joint.topics_of(recipe);
-        let joined = |field: fn(&Topic) -> &Option<String>, separator: &str| {
-            let mut values: Vec<&str> = topics.iter().filter_map(|topic| field(topic).as_deref()).collect();
-            values.dedup();
-            (!values.is_empty()).then(|| values.join(separator))
+        let joined = |key: &str, field: fn(&Topic) -> &Option<String>| {
+            said_together(key, topics.iter().filter_map(|topic| field(topic).as_deref()))
         };
         let subject = Subject {
             name: joint.name.clone(),
             topics: topics.iter().map(|topic| topic.name.clone()).collect(),
-            license: joined(|topic| &topic.license, " AND "),
-            attribution: joined(|topic| &topic.attribution, "; "),
+            license: joined("license", |topic| &topic.license),
+            attribution: joined("attribution", |topic| &topic.attribution),
         };
         Self::about(subject, &joint.module, recipe)
     }

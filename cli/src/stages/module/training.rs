@@ -172,12 +172,12 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    fn train(&self, config: &TrainConfig, identity: &str, directory: &Path) -> Result<Trained> {
+    fn train(&self, config: &TrainConfig, identity: &str, directory: &Path) -> Result<Trained, lore_train::Error> {
         let ModuleRequest { subject, module, session, .. } = self.request;
         let run = Run { config, identity, directory, label: &format!("module {}", subject.name) };
         let (initial, progress) = (self.training.parameters(), &*session.progress);
         let Some(validation) = self.validation else {
-            return Ok(train_under(&session.training, &run, initial, self.mixture, self.training, None, progress)?);
+            return train_under(&session.training, &run, initial, self.mixture, self.training, None, progress);
         };
         let stopping = match &module.stopping {
             Some(stopping) => {
@@ -186,21 +186,35 @@ impl Task<'_> {
             // Only the last step is measured.
             None => Stopping { held_out: validation, every: u64::MAX, patience: None },
         };
-        Ok(train_under(&session.training, &run, initial, self.mixture, self.training, Some(stopping), progress)?)
+        train_under(&session.training, &run, initial, self.mixture, self.training, Some(stopping), progress)
     }
 
     /// Trains once for each rate, but for those that were finished before an interruption; the best by validation text.
+    /// Rates that diverge are left out, unless all do.
     fn sweep(&self, rates: &[f64]) -> Result<Made> {
-        let mut finished = Vec::new();
+        let session = self.request.session;
+        // Processes that train together all make the same runs, and only the first one has what was finished before.
+        let alone = session.training.peers.size() == 1;
+        let (mut finished, mut diverged) = (Vec::new(), None);
         for &learning_rate in rates {
             let directory = self.request.working.join(format!("lr-{learning_rate:e}"));
             let identity = sha256_of(&json!([self.identity, learning_rate]));
-            let swept = match read_swept(&directory, &identity)? {
+            let known = if alone { read_swept(&directory, &identity)? } else { None };
+            let swept = match known {
                 Some(swept) => swept,
                 None => {
-                    self.request.session.progress.note(&format!("      learning rate {learning_rate:e}"));
+                    session.progress.note(&format!("      learning rate {learning_rate:e}"));
                     let config = TrainConfig { learning_rate, ..self.request.module.train.clone() };
-                    let trained = self.train(&config, &identity, &directory)?;
+                    let trained = match self.train(&config, &identity, &directory) {
+                        Ok(trained) => trained,
+                        Err(error @ lore_train::Error::Diverged { .. }) => {
+                            session.progress.note(&format!("      learning rate {learning_rate:e} left out: {error}"));
+                            clear_checkpoints(&directory)?;
+                            diverged = Some(error);
+                            continue;
+                        }
+                        Err(error) => return Err(error.into()),
+                    };
                     let best = trained.best.expect("a sweep is measured at its last step");
                     let rate = SweptRate { learning_rate, bits_per_byte: best.value, step: best.step };
                     peft::write(&directory.join("module"), &self.adapter(&trained), StoredType::F32)?;
@@ -213,7 +227,9 @@ impl Task<'_> {
             finished.push((directory, swept));
         }
         let best = finished.iter().min_by(|(_, a), (_, b)| a.rate.bits_per_byte.total_cmp(&b.rate.bits_per_byte));
-        let (directory, best) = best.expect("a sweep has at least one rate");
+        let Some((directory, best)) = best else {
+            return Err(diverged.expect("a sweep has at least one rate").into());
+        };
         let adapter = peft::read(&directory.join("module"))?;
         let measured = Measurement { step: best.rate.step, value: best.rate.bits_per_byte };
         let swept = finished.iter().map(|(_, swept)| swept.rate).collect();
