@@ -213,3 +213,37 @@ quantise = "q3_0"
         ],
     );
 }
+
+#[test]
+fn all_modules_at_weights_and_as_one_are_rows_of_the_matrix() {
+    let bench = tiny_run();
+    let rows = "[evaluate]\nweights = [0.5]\ncomposed = [{ method = \"ties\" }, { method = \"svd\", rank = 5 }]\n";
+    let recipe = RECIPE.replace("[evaluate]\n", rows).replace("steps = 60", "steps = 16");
+    bench.write("recipe.toml", &recipe);
+    bench.succeeds(&["run", "recipe.toml"]);
+    let report: Value = serde_json::from_slice(&bench.read("runs/tiny/report.json")).unwrap();
+    let row = |name: &str| {
+        let rows = report["matrix"]["rows"].as_array().unwrap();
+        rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no row `{name}`")).clone()
+    };
+    let bits = |name: &str| row(name)["cells"]["rivers"]["bits_per_byte"].as_f64().unwrap();
+    // The modules have ranks 2 and 3, so that nothing of their sum is cut off at 5.
+    assert!((bits("svd, rank 5") - bits("sum")).abs() < 1e-4, "{} {}", bits("svd, rank 5"), bits("sum"));
+    assert!(bits("ties") != bits("sum") && bits("all at 0.5") != bits("sum"));
+    assert_eq!(row("ties")["description"], "All modules made one: ties, density 0.2.");
+    assert_eq!(row("ties")["kind"], "combination");
+
+    let wrong = "composed = [{ method = \"svd\", density = 0.5 }, { method = \"ties\", density = 0.0, rank = 0 }, { method = \"knots\" }, { method = \"knots\" }]\n";
+    let recipe = RECIPE.replace("[evaluate]\n", &format!("[evaluate]\n{wrong}"));
+    bench.write("wrong.toml", &recipe);
+    let parts = [
+        "evaluate.composed[1].density",
+        "evaluate.composed[2].density",
+        "evaluate.composed[2].rank",
+        "evaluate.composed[4]",
+        "the same as an earlier one",
+    ];
+    bench.fails(2, &["run", "wrong.toml"], &parts);
+    bench.write("dora.toml", RECIPE.replace("alpha = 2 }", "alpha = 2, dora = true }").replace("[evaluate]\n", rows));
+    bench.fails(2, &["run", "dora.toml"], &["evaluate.composed", "dora = true"]);
+}

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use lore_datasets::progress::Unit;
-use lore_modules::compose::{Method, compose};
+use lore_modules::compose::{DARE_DENSITY, Method, TRIM_DENSITY, compose};
 use lore_modules::{Adapter, peft};
 
 use super::convert::Dtype;
@@ -100,11 +100,11 @@ impl ComposeArguments {
             Cat => Method::Cat,
             Linear => Method::Linear,
             Svd => Method::Svd { rank },
-            Ties => Method::Ties { density: density(0.2), rank },
-            DareLinear => Method::DareLinear { density: density(0.5), seed, rank },
-            DareTies => Method::DareTies { density: density(0.5), seed, rank },
-            Knots => Method::Knots { density: density(0.2), rank },
-            MagnitudePrune => Method::MagnitudePrune { density: density(0.2), rank },
+            Ties => Method::Ties { density: density(TRIM_DENSITY), rank },
+            DareLinear => Method::DareLinear { density: density(DARE_DENSITY), seed, rank },
+            DareTies => Method::DareTies { density: density(DARE_DENSITY), seed, rank },
+            Knots => Method::Knots { density: density(TRIM_DENSITY), rank },
+            MagnitudePrune => Method::MagnitudePrune { density: density(TRIM_DENSITY), rank },
         })
     }
 }

@@ -169,7 +169,8 @@ pub fn module(module: &ModuleConfig, base: &Base, facts: &Facts) -> Estimate {
 /// text.
 pub fn evaluate(evaluate: &Evaluate, base: &Base, topics: usize, joint: usize, facts: &Facts) -> Estimate {
     let once = (topics + 1) as u64 * evaluate.tokens_per_text;
-    let of_base = (1 + topics + evaluate.combine.len() + evaluate.weights.len() + joint) as u64 * once;
+    let together = evaluate.combine.len() + evaluate.weights.len() + evaluate.composed.len();
+    let of_base = (1 + topics + together + joint) as u64 * once;
     let mut estimate = Estimate { tokens: Some(once + of_base), ..Estimate::default() };
     if let Some(teacher) = &facts.teacher {
         let (large, small) = (teacher.parameter_count() as u64, student(base, teacher).parameter_count() as u64);

@@ -1,5 +1,6 @@
 //! `[evaluate]`: what is measured.
 
+use lore_modules::compose::{DARE_DENSITY, Method, TRIM_DENSITY};
 use serde::{Deserialize, Serialize};
 
 /// `[evaluate]`
@@ -15,6 +16,9 @@ pub struct Evaluate {
     /// Weights at which all modules together are compared beside those ways, each a row of its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<f32>,
+    /// Ways of making one module of all of them that are compared beside those, each a row of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub composed: Vec<Composed>,
     /// Tokens at a passage's start that `routed` looks at.
     pub probe_tokens: usize,
     /// Tokens of each sample in the report.
@@ -28,6 +32,7 @@ impl Default for Evaluate {
             passage_tokens: 256,
             combine: vec![Combine::Sum, Combine::Mean, Combine::Routed],
             weights: Vec::new(),
+            composed: Vec::new(),
             probe_tokens: 64,
             sample_tokens: 60,
         }
@@ -44,4 +49,63 @@ pub enum Combine {
     Mean,
     /// For each passage the module that predicts its first tokens best.
     Routed,
+}
+
+/// All modules at weight 1 as one module, as `lore compose` makes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Composed {
+    /// How.
+    pub method: ComposeMethod,
+    /// Part of the values kept; absent, the usual one of the method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub density: Option<f64>,
+    /// Rank of the one module; absent, the largest of the modules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
+}
+
+/// Methods that make something else than the sum, by their names in `lore compose --method`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ComposeMethod {
+    /// The sum, cut to its largest singular values.
+    Svd,
+    /// Trimmed, signs elected, what agrees averaged.
+    Ties,
+    /// Thinned out at random and added.
+    DareLinear,
+    /// Thinned out at random, signs elected, what agrees averaged.
+    DareTies,
+    /// TIES in a basis that the modules share.
+    Knots,
+    /// Trimmed and added.
+    MagnitudePrune,
+}
+
+impl Composed {
+    /// The method with its settings; what it leaves out at random follows from `seed`.
+    pub fn method(&self, seed: u64) -> Method {
+        let rank = self.rank;
+        let density = |usual: f64| self.density.unwrap_or(usual);
+        match self.method {
+            ComposeMethod::Svd => Method::Svd { rank },
+            ComposeMethod::Ties => Method::Ties { density: density(TRIM_DENSITY), rank },
+            ComposeMethod::DareLinear => Method::DareLinear { density: density(DARE_DENSITY), seed, rank },
+            ComposeMethod::DareTies => Method::DareTies { density: density(DARE_DENSITY), seed, rank },
+            ComposeMethod::Knots => Method::Knots { density: density(TRIM_DENSITY), rank },
+            ComposeMethod::MagnitudePrune => Method::MagnitudePrune { density: density(TRIM_DENSITY), rank },
+        }
+    }
+
+    /// What its row is called: the method, and what is said of it beside that.
+    pub fn label(&self) -> String {
+        let mut label = self.method(0).name().to_owned();
+        if let Some(density) = self.density {
+            label += &format!(", density {density}");
+        }
+        if let Some(rank) = self.rank {
+            label += &format!(", rank {rank}");
+        }
+        label
+    }
 }

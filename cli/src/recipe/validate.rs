@@ -13,6 +13,7 @@ use lore_train::TrainConfig;
 
 use super::{General, Recipe, Shape, Split, Topic};
 
+mod evaluate;
 mod module;
 
 /// Adds every impossible value of `recipe`. What was reported while reading is not judged again.
@@ -67,22 +68,7 @@ pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Pro
     }
     check.joint(recipe, &mut names);
 
-    let evaluate = &recipe.evaluate;
-    check.positive("evaluate.tokens_per_text", evaluate.tokens_per_text);
-    check.positive("evaluate.passage_tokens", evaluate.passage_tokens as u64);
-    check.positive("evaluate.probe_tokens", evaluate.probe_tokens as u64);
-    check.that(
-        evaluate.probe_tokens < evaluate.passage_tokens.max(2),
-        "evaluate.probe_tokens",
-        "must be less than `passage_tokens`",
-    );
-    check.that(
-        evaluate.passage_tokens as u64 <= evaluate.tokens_per_text.max(1),
-        "evaluate.passage_tokens",
-        "must not be more than `tokens_per_text`",
-    );
-    let finite = evaluate.weights.iter().all(|weight| weight.is_finite());
-    check.that(finite, "evaluate.weights", "must be finite numbers");
+    check.evaluate(recipe);
 }
 
 struct Check<'a> {

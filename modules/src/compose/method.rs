@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+/// Part of the values that methods which trim small ones keep, where nothing is said.
+pub const TRIM_DENSITY: f64 = 0.2;
+/// Part of the values that DARE keeps, where nothing is said.
+pub const DARE_DENSITY: f64 = 0.5;
+
 /// How modules become one. `density` is the part of values kept, in `(0, 1]`; `rank` cuts the result down to its
 /// largest singular values, by default to the largest rank among the modules that change the projection.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,16 +67,7 @@ pub enum Method {
 impl fmt::Display for Method {
     /// `ties, density 0.2, rank 32`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cat => "cat",
-            Self::Linear => "linear",
-            Self::Svd { .. } => "svd",
-            Self::Ties { .. } => "ties",
-            Self::DareLinear { .. } => "dare-linear",
-            Self::DareTies { .. } => "dare-ties",
-            Self::MagnitudePrune { .. } => "magnitude-prune",
-            Self::Knots { .. } => "knots",
-        })?;
+        f.write_str(self.name())?;
         if let Some(density) = self.density() {
             write!(f, ", density {density}")?;
         }
@@ -86,6 +82,20 @@ impl fmt::Display for Method {
 }
 
 impl Method {
+    /// What it is called, without its settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cat => "cat",
+            Self::Linear => "linear",
+            Self::Svd { .. } => "svd",
+            Self::Ties { .. } => "ties",
+            Self::DareLinear { .. } => "dare-linear",
+            Self::DareTies { .. } => "dare-ties",
+            Self::MagnitudePrune { .. } => "magnitude-prune",
+            Self::Knots { .. } => "knots",
+        }
+    }
+
     pub(super) fn rank(self) -> Option<usize> {
         match self {
             Self::Cat | Self::Linear => None,

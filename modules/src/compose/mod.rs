@@ -38,7 +38,7 @@ use crate::delta::{Factors, Keep, Kept, Singular, zero_update};
 use assemble::{assemble, common_base, shapes};
 
 pub use assemble::said_together;
-pub use method::Method;
+pub use method::{DARE_DENSITY, Method, TRIM_DENSITY};
 
 /// A module made of modules.
 #[derive(Debug, Clone)]

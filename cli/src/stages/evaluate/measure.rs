@@ -3,17 +3,19 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use burn::tensor::Device;
 use lore_eval::composition::{self, Text, all_at, chosen, score_texts};
 use lore_eval::report::{Column, Matrix, Row, RowKind};
 use lore_model::Decoder;
-use lore_modules::{LoadedModule, activate, peft};
+use lore_modules::compose::compose;
+use lore_modules::{Adapter, LoadedModule, activate, peft};
 
 use super::rows::{ROUTED, Table, route_facts, routed};
 use super::samples::{prompts, samples};
 use super::{EvaluateRequest, Evaluation};
 use crate::error::{Error, Result};
 use crate::models::{LoadedModel, load_model};
-use crate::recipe::Combine;
+use crate::recipe::{Combine, Composed};
 use crate::stages::Outcome;
 use crate::stages::prepared::held_out;
 
@@ -83,6 +85,13 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
         let row = table.row(&label, RowKind::Combination, &names, base_bytes + all_bytes, &row);
         rows.push(Row { description: format!("Every module at weight {weight}."), ..row });
     }
+    for composed in &evaluate.composed {
+        let (label, module) = (composed.label(), as_one(request, composed, &device)?);
+        let row = run(&activate(&model.decoder, &[(&module, 1.0)]), &format!("score: {label}"))?;
+        let row = table.row(&label, RowKind::Combination, &names, base_bytes + module.bytes() as u64, &row);
+        let description = format!("All modules made one: {}.", composed.method(request.seed));
+        rows.push(Row { description, ..row });
+    }
     for joint in request.joint {
         let adapter = peft::read(&joint.module)?;
         adapter.check_base(&model.files.config, &fingerprint, false)?;
@@ -133,6 +142,15 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
         summary: format!("{} models on {} texts", evaluation.matrix.rows.len(), texts.len()),
         ..Outcome::default()
     })
+}
+
+/// All topics' modules as one.
+fn as_one(request: &EvaluateRequest<'_>, composed: &Composed, device: &Device) -> Result<LoadedModule> {
+    let adapters =
+        request.topics.iter().map(|topic| Ok(peft::read(&topic.module)?)).collect::<Result<Vec<Adapter>>>()?;
+    let parts: Vec<(&Adapter, f32)> = adapters.iter().map(|adapter| (adapter, 1.0)).collect();
+    let composition = compose(&parts, composed.method(request.seed), false, &|| {})?;
+    Ok(LoadedModule::taking(composition.adapter, device))
 }
 
 /// Held-out passages of every topic and of general English.
