@@ -194,13 +194,13 @@ fn report(arguments: &BenchArguments, session: &Session, work: &Work, unit: &str
     let drift = median(&rates[rates.len() - tenth..]) / median(&rates[..tenth]);
     rates.sort_by(f64::total_cmp);
     let (low, middle, high) = (rates[0], rates[rates.len() / 2], rates[rates.len() - 1]);
-    let peak = peak_resident();
+    let (peak, weights) = (peak_resident(), weight_bytes(&work.decoder));
     let name = format!("{:?}", arguments.workload).to_lowercase();
     if arguments.json {
         let profile: BTreeMap<_, _> = measured.profile.iter().map(|line| (line.name, line.milliseconds())).collect();
         let result = json!({
             "workload": name, "unit": unit, "min": low, "median": middle, "max": high, "peak_bytes": peak,
-            "estimated_bytes": estimate, "drift": drift, "threads": session.threads,
+            "estimated_bytes": estimate, "weight_bytes": weights, "drift": drift, "threads": session.threads,
             "device": session.device.to_string(), "milliseconds_by_operation": profile,
         });
         println!("{result}");
@@ -208,12 +208,21 @@ fn report(arguments: &BenchArguments, session: &Session, work: &Work, unit: &str
         let peak = peak.map_or_else(|| "unknown".into(), |bytes| format!("{:.2} GB", bytes as f64 / 1e9));
         let peak = estimate.map_or(peak.clone(), |bytes| format!("{peak} (estimated {:.2} GB)", bytes as f64 / 1e9));
         println!(
-            "{name}: {middle:.1} {unit} (min {low:.1}, max {high:.1}), peak memory {peak}, end against start {drift:.2}"
+            "{name}: {middle:.1} {unit} (min {low:.1}, max {high:.1}), peak memory {peak}, the model's matrices {:.2} GB, \
+             end against start {drift:.2}",
+            weights as f64 / 1e9
         );
         if arguments.profile {
             print_profile(&measured.profile);
         }
     }
+}
+
+/// Bytes of a model's matrices as they are kept, in `f32` or in blocks; its vectors are next to nothing.
+fn weight_bytes(decoder: &Decoder) -> usize {
+    let projections = decoder.blocks.iter().flat_map(|block| block.projections().map(|(_, one)| one.weight.size()));
+    let tables = [Some(&decoder.embedding), decoder.lm_head.as_ref()].into_iter().flatten();
+    projections.sum::<usize>() + tables.map(|table| 4 * table.dims().iter().product::<usize>()).sum::<usize>()
 }
 
 /// What `lore run --plan` would say of a training step like this.
