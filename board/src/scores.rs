@@ -165,7 +165,10 @@ fn task(
             }
             let figure = metric.estimate(&samples).map_or(f64::NAN, |estimate| estimate.value);
             by_seed.entry(seed).or_default().push(figure);
-            let terms = metric.terms(&samples).unwrap_or_default();
+            let Some(terms) = metric.terms(&samples) else {
+                let problem = format!("a sample has no `{}`", metric.name);
+                return Error::altered(board.result_path(id, index, seed), problem);
+            };
             for (sample, (value, weight)) in samples.iter().zip(terms) {
                 let key = item_key(&sample.subset, &sample.id);
                 subsets.entry(key.clone()).or_insert_with(|| sample.subset.clone());

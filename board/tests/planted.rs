@@ -102,6 +102,12 @@ fn alterations_are_refused() {
     // An end that is cut off, although what is left is a chain.
     let cut = |text: String| text.lines().take(3).map(|line| format!("{line}\n")).collect();
     refused(root.join("log.jsonl"), &cut, "the operator signed 4 entries");
+    // A file that was put beside the results would be read like them.
+    let planted_file = planted.board.results(&id).join("holdout.json");
+    fs::write(&planted_file, "[]").unwrap();
+    let error = reopened().unwrap_err();
+    assert!(error.to_string().contains("holdout.json is altered: the log does not name it"), "{error}");
+    fs::remove_file(&planted_file).unwrap();
     reopened().unwrap();
 
     // Made up from end to end, with hashes to match, but signed by someone else.
