@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::folder::{BASE, Board, check_file};
 use crate::log::{Event, Files, LOG};
 use crate::state::State;
+use crate::submission::PACK;
 
 /// What was checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,6 +65,9 @@ impl Board {
         self.check_entries(&state, signed)?;
         for (id, submitted) in &state.submissions {
             checked.files += self.check_folder(&self.submission(id), &submitted.files)?;
+            if self.submission(id).join(PACK).is_file() {
+                self.pack_of(id, &[])?;
+            }
             if let Some(reran) = &submitted.rerun {
                 checked.files += self.check_folder(&self.results(id), &reran.files)?;
             }

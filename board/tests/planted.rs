@@ -3,6 +3,7 @@
 
 mod planted_board;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ use lore_board::holdout::HeldOut;
 use lore_board::log::{Event, Outcome};
 use lore_board::rerun::HOLDOUT;
 use lore_board::standing::{Flag, Standing};
-use lore_board::submission::Submission;
+use lore_board::submission::{CARD, FACTS, Submission};
 use lore_board::{Board, Error};
 use planted_board::{Answers, Planted, QUIZ, TIME};
 
@@ -120,6 +121,54 @@ fn alterations_are_refused() {
     board.note(TIME, event).unwrap();
     let error = reopened().unwrap_err();
     assert!(error.to_string().contains("entry 4 is the operator's, who did not sign it"), "{error}");
+}
+
+#[test]
+fn what_is_kept_of_a_pack_is_held_against_it() {
+    let mut planted = Planted::new();
+    let id = planted.add("better", Answers::Skill(1.1, 42));
+    let packs = [planted.workshop.path("better.lorepack")];
+    planted.board.pack_of(&id, &packs).unwrap();
+    let folder = planted.board.submission(&id);
+    for (file, from, to) in [
+        (FACTS, "\"signer\": null", "\"signer\": \"someone famous\""),
+        (FACTS, "\"documents\": 40", "\"documents\": 41"),
+        (CARD, "Made with care.", "Made with more care."),
+    ] {
+        let before = fs::read_to_string(folder.join(file)).unwrap();
+        assert!(before.contains(from), "{file}: {before}");
+        fs::write(folder.join(file), before.replacen(from, to, 1)).unwrap();
+        let error = planted.board.pack_of(&id, &packs).unwrap_err();
+        assert!(error.to_string().contains(&format!("{file} is altered")), "{error}");
+        fs::write(folder.join(file), before).unwrap();
+    }
+}
+
+#[test]
+fn what_anyone_appends_neither_leaves_the_folder_nor_ends_the_board() {
+    let mut planted = Planted::new();
+    let root = planted.board.root().to_owned();
+    // A change of bits per byte that is no finite number.
+    let pack = planted.workshop.pack("rivers.lorepack", |draft| {
+        for model in &mut draft.evaluation.as_mut().unwrap().models {
+            for score in model.scores.values_mut() {
+                score.bits_per_byte = if model.kind == "base" { 1e-300 } else { 1e300 };
+            }
+        }
+    });
+    let submission = Submission { pack: &pack, by: "Eve", hash_only: true, claims: vec![] };
+    planted.board.submit(&submission, TIME).unwrap();
+    Board::open(&root).unwrap();
+    let event = Event::Submitted {
+        id: "../../elsewhere".into(),
+        by: "Eve".into(),
+        manifest: "00".repeat(32),
+        files: BTreeMap::new(),
+        claims: vec![],
+    };
+    planted.board.note(TIME, event).unwrap();
+    let error = Board::open(&root).unwrap_err();
+    assert!(error.to_string().contains("entry 3 calls a submission `../../elsewhere`"), "{error}");
 }
 
 #[test]
