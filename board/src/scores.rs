@@ -205,7 +205,11 @@ fn task(
         subsets: items.iter().map(|item| subsets[item].clone()).collect(),
         values,
         weights,
-        dirty: contaminations.iter().map(|found| found.as_ref().map(dirty)).collect(),
+        // A rerun without any table of documents writes a list too, an empty one.
+        dirty: contaminations
+            .iter()
+            .map(|found| found.as_ref().filter(|found| !found.searched.is_empty()).map(dirty))
+            .collect(),
         searched: contaminations.iter().map(|found| found.as_ref().is_some_and(Contamination::is_complete)).collect(),
         answer_only: pooled
             .iter()

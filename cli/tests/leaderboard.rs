@@ -114,6 +114,8 @@ fn from_packs_to_a_board_that_a_stranger_verifies() {
     }
     let all: String = bench.listing("board/site/modules").concat();
     assert_eq!(all, format!("{id}.html"));
+    let page = String::from_utf8(bench.read(&format!("board/site/modules/{id}.html"))).unwrap();
+    assert!(page.contains(">not searched<"), "nobody showed the training text: {page}");
 
     // A stranger has the board, the data and the base.
     let verified = bench.succeeds(&leaderboard(&["verify", "board"], &[]));
