@@ -72,6 +72,14 @@ fn the_right_one_is_first_copies_tie_and_cheats_are_found() {
         assert!(main.contains(part), "`{part}` is not on the main page");
     }
     assert!(!main.contains("http://") && !main.contains("https://"), "it loads nothing from elsewhere");
+    // Made anew in its place, but never in that of something else.
+    assert_eq!(lore_board::site::build(&planted.board, &standing, &site, "lore test").unwrap(), made);
+    let elsewhere = planted.workshop.path("elsewhere");
+    fs::create_dir_all(elsewhere.join("data")).unwrap();
+    fs::write(elsewhere.join("data/mine"), "mine").unwrap();
+    let error = lore_board::site::build(&planted.board, &standing, &elsewhere, "lore test").unwrap_err();
+    assert!(error.to_string().contains("holds no site"), "{error}");
+    assert!(elsewhere.join("data/mine").is_file());
 }
 
 #[test]
