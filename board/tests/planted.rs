@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use lore_board::folder::BASE;
 use lore_board::holdout::HeldOut;
-use lore_board::log::{Event, Outcome};
+use lore_board::log::{Claim, Event, Outcome};
 use lore_board::rerun::HOLDOUT;
 use lore_board::standing::{Flag, Standing};
 use lore_board::submission::{CARD, FACTS, Submission};
@@ -80,6 +80,39 @@ fn the_right_one_is_first_copies_tie_and_cheats_are_found() {
     let error = lore_board::site::build(&planted.board, &standing, &elsewhere, "lore test").unwrap_err();
     assert!(error.to_string().contains("holds no site"), "{error}");
     assert!(elsewhere.join("data/mine").is_file());
+}
+
+#[test]
+fn what_strangers_write_stays_text() {
+    let mut planted = Planted::new();
+    let hostile = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>";
+    let pack = planted.workshop.pack("hostile.lorepack", |draft| {
+        draft.name = "hostile".into();
+        draft.summary = hostile.into();
+        draft.about = Some(hostile.into());
+        draft.evaluation.as_mut().unwrap().samples[0].module = hostile.into();
+    });
+    let claim = Claim { task: hostile.into(), metric: hostile.into(), value: 1.0 };
+    let submission = Submission { pack: &pack, by: hostile, hash_only: true, claims: vec![claim] };
+    planted.board.submit(&submission, TIME).unwrap();
+    let id = planted.add("better", Answers::Skill(1.1, 42));
+    planted.board.note(TIME, Event::Disputed { id, by: hostile.into(), reason: hostile.into() }).unwrap();
+    let standing = Standing::of(&planted.board).unwrap();
+    let site = planted.workshop.path("site");
+    lore_board::site::build(&planted.board, &standing, &site, "lore test").unwrap();
+    let (mut pages, mut shown) = (0, 0);
+    for folder in [site.clone(), site.join("modules"), site.join("compare")] {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "html") {
+                let text = fs::read_to_string(&path).unwrap();
+                assert!(!text.contains("<script>") && !text.contains("<img"), "{}", path.display());
+                pages += 1;
+                shown += usize::from(text.contains("&lt;script&gt;"));
+            }
+        }
+    }
+    assert!(pages >= 7 && shown >= 3, "{shown} of {pages} pages show it");
 }
 
 #[test]
