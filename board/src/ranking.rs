@@ -11,8 +11,8 @@ use lore_eval::statistics::{Discordant, holm, mcnemar, minimum_detectable_effect
 use lore_model::sampling::Random;
 use rayon::prelude::*;
 
-/// With a task of fewer items, nothing is said beyond what the resamples themselves resolve: the mean of tasks is then no
-/// more normal than that one.
+/// With a task of fewer items, nothing is said beyond what the resamples themselves resolve: the mean of all tasks is no
+/// more normal than the smallest of them.
 const FEW_ITEMS: usize = 50;
 
 /// Figures of all models on all tasks; every model has every item.

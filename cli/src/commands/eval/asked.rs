@@ -79,7 +79,7 @@ pub fn identify(module: &WeightedModule) -> Result<ModuleIdentity> {
     Ok(ModuleIdentity { name: name_of(&module.path), sha256, weight: module.weight })
 }
 
-/// Modules and what they are, in the order of their hashes: so the sum of their updates does not depend on how they were
+/// Modules and what they are, in the order of their hashes: the sum of their updates does not depend on how they were
 /// listed, to the last bit.
 ///
 /// # Errors
