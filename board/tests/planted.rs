@@ -95,7 +95,7 @@ fn what_strangers_write_stays_text() {
     let claim = Claim { task: hostile.into(), metric: hostile.into(), value: 1.0 };
     let submission = Submission { pack: &pack, by: hostile, hash_only: true, claims: vec![claim] };
     planted.board.submit(&submission, TIME).unwrap();
-    let id = planted.add("better", Answers::Skill(1.1, 42));
+    let id = planted.add("better", Answers::Skill(2.2, 42));
     planted.board.note(TIME, Event::Disputed { id, by: hostile.into(), reason: hostile.into() }).unwrap();
     let standing = Standing::of(&planted.board).unwrap();
     let site = planted.workshop.path("site");
