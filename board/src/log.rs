@@ -174,6 +174,11 @@ impl Log {
             if entry.sha256() != sha256 {
                 return Err(wrong(format!("entry {number} does not have the sha256 beside it")));
             }
+            if let Event::Submitted { id, .. } = &entry.what
+                && !names_a_folder(id)
+            {
+                return Err(wrong(format!("entry {number} calls a submission `{id}`, which can name no folder")));
+            }
             previous = sha256;
             entries.push(entry);
         }
@@ -238,6 +243,12 @@ impl Log {
             ),
         }
     }
+}
+
+/// Whether an id, which anyone may append, stays inside the board as the name of a folder and of pages.
+fn names_a_folder(id: &str) -> bool {
+    id.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
 
 fn comment(head: &Head) -> String {

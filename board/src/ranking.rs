@@ -11,7 +11,8 @@ use lore_eval::statistics::{Discordant, holm, mcnemar, minimum_detectable_effect
 use lore_model::sampling::Random;
 use rayon::prelude::*;
 
-/// Fewer items than this say nothing beyond what the resamples themselves resolve.
+/// With a task of fewer items, nothing is said beyond what the resamples themselves resolve: the mean of all tasks is no
+/// more normal than the smallest of them.
 const FEW_ITEMS: usize = 50;
 
 /// Figures of all models on all tasks; every model has every item.
@@ -87,12 +88,12 @@ impl Ranking {
         let scores: Vec<f64> = (0..models).map(|model| table.score(model)).collect();
         let drawn = table.resample(resamples, seed);
         let places: Vec<(usize, usize)> = (0..models).flat_map(|b| (0..b).map(move |a| (a, b))).collect();
-        let items: usize = table.tasks.iter().map(|task| task.weights.len()).sum();
+        let fewest = table.tasks.iter().map(|task| task.weights.len()).min().unwrap_or(0);
         let answers = table.answers();
         let mut pairs: Vec<Pair> = places
             .par_iter()
             .map(|&(a, b)| {
-                let mut pair = bootstrap_pair(scores[b] - scores[a], &drawn[a], &drawn[b], items);
+                let mut pair = bootstrap_pair(scores[b] - scores[a], &drawn[a], &drawn[b], fewest);
                 if table.tasks.iter().all(|task| task.values[a] == task.values[b]) {
                     pair =
                         Pair { difference: 0.0, standard_error: 0.0, interval: [0.0; 2], p_value: 1.0, adjusted: 1.0 };
@@ -189,7 +190,7 @@ impl Table {
     }
 }
 
-fn bootstrap_pair(difference: f64, a: &[f64], b: &[f64], items: usize) -> Pair {
+fn bootstrap_pair(difference: f64, a: &[f64], b: &[f64], fewest: usize) -> Pair {
     let mut drawn: Vec<f64> = a.iter().zip(b).map(|(a, b)| b - a).collect();
     let count = drawn.len();
     let (mut below, mut above, mut squares) = (0usize, 0usize, 0.0);
@@ -202,7 +203,7 @@ fn bootstrap_pair(difference: f64, a: &[f64], b: &[f64], items: usize) -> Pair {
     let few = below.min(above);
     let floor = 2.0 * (few + 1) as f64 / (count + 1) as f64;
     // No resample crossed zero: how far beyond, only the normal approximation can say.
-    let beyond = few == 0 && items >= FEW_ITEMS && standard_error > 0.0;
+    let beyond = few == 0 && fewest >= FEW_ITEMS && standard_error > 0.0;
     let p_value = if beyond { floor.min(2.0 * normal_tail(difference.abs() / standard_error)) } else { floor.min(1.0) };
     let mut at = |share: f64| {
         let place = (share * (count - 1) as f64).round() as usize;
@@ -287,6 +288,15 @@ mod tests {
         // Ten of ten discordant: 2/1024.
         assert!((ranking.pair(0, 1).expect("two").p_value - 2.0 / 1024.0).abs() < 1e-15);
         assert_eq!(ranking.groups, [1, 0]);
+    }
+
+    #[test]
+    fn a_few_texts_are_not_more_certain_beside_many_questions() {
+        let many = TaskTable { values: vec![vec![0.0; 200]; 2], weights: vec![1.0; 200], scale: 1.0 };
+        let few = vec![vec![0.0; 5], vec![1.0, 1.1, 0.9, 1.05, 0.95]];
+        let few = TaskTable { values: few, weights: vec![1.0; 5], scale: 1.0 };
+        let ranking = Ranking::of(&Table { tasks: vec![many, few] }, 1000, 0);
+        assert_eq!(ranking.pair(0, 1).expect("two").p_value, 2.0 / 1001.0);
     }
 
     #[test]

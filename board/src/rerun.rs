@@ -51,7 +51,7 @@ pub struct Costs {
     pub parameters: u64,
     /// Its highest rank.
     pub rank: usize,
-    /// Milliseconds to read it, check it and put it beside the base.
+    /// Milliseconds to read it, once it is unpacked and checked, and to put it beside the base.
     pub load_ms: f64,
     /// Seconds of the rerun, with what was known before.
     pub rerun_seconds: f64,

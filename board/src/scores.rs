@@ -165,7 +165,10 @@ fn task(
             }
             let figure = metric.estimate(&samples).map_or(f64::NAN, |estimate| estimate.value);
             by_seed.entry(seed).or_default().push(figure);
-            let terms = metric.terms(&samples).unwrap_or_default();
+            let Some(terms) = metric.terms(&samples) else {
+                let problem = format!("a sample has no `{}`", metric.name);
+                return Error::altered(board.result_path(id, index, seed), problem);
+            };
             for (sample, (value, weight)) in samples.iter().zip(terms) {
                 let key = item_key(&sample.subset, &sample.id);
                 subsets.entry(key.clone()).or_insert_with(|| sample.subset.clone());
@@ -202,7 +205,11 @@ fn task(
         subsets: items.iter().map(|item| subsets[item].clone()).collect(),
         values,
         weights,
-        dirty: contaminations.iter().map(|found| found.as_ref().map(dirty)).collect(),
+        // A rerun without any table of documents writes a list too, an empty one.
+        dirty: contaminations
+            .iter()
+            .map(|found| found.as_ref().filter(|found| !found.searched.is_empty()).map(dirty))
+            .collect(),
         searched: contaminations.iter().map(|found| found.as_ref().is_some_and(Contamination::is_complete)).collect(),
         answer_only: pooled
             .iter()

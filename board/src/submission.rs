@@ -44,6 +44,18 @@ pub struct Facts {
     pub evaluation: lore_packs::documents::Evaluation,
 }
 
+impl Facts {
+    /// Those of a pack.
+    fn of(pack: &Verified) -> Self {
+        Self {
+            manifest: pack.manifest.clone(),
+            signer: pack.signer.as_ref().map(ToString::to_string),
+            corpus: pack.corpus.clone(),
+            evaluation: pack.evaluation.clone(),
+        }
+    }
+}
+
 impl Board {
     /// Takes a pack: checks every byte of it, and keeps what its page needs. Returns its id.
     ///
@@ -62,18 +74,15 @@ impl Board {
         if let Some((id, _)) = self.state().submissions.iter().find(|(_, known)| known.manifest == *sha256) {
             return Error::request(format!("this pack was handed in before, as `{id}`"));
         }
+        if let Some(claim) = submission.claims.iter().find(|claim| !claim.value.is_finite()) {
+            return Error::request(format!("the figure stated for {} is no finite number", claim.task));
+        }
         if submission.by.trim().is_empty() || submission.by.chars().any(char::is_control) {
             return Error::request("who hands it in must be one plain line");
         }
         let id = format!("{}-{}-{}", manifest.name, manifest.version, &sha256[..8]).replace('+', "_");
         let folder = self.submission(&id);
-        let facts = Facts {
-            manifest: manifest.clone(),
-            signer: pack.signer.as_ref().map(ToString::to_string),
-            corpus: pack.corpus.clone(),
-            evaluation: pack.evaluation.clone(),
-        };
-        let mut bytes = serde_json::to_vec_pretty(&facts).expect("plain data");
+        let mut bytes = serde_json::to_vec_pretty(&Facts::of(&pack)).expect("plain data");
         bytes.push(b'\n');
         write_whole(&folder.join(FACTS), &bytes)?;
         write_whole(&folder.join(CARD), pack.card.as_bytes())?;
@@ -97,7 +106,7 @@ impl Board {
     /// The pack of a submission: the board's own copy, or that one of `others` whose manifest it is.
     ///
     /// # Errors
-    /// When there is none, or it is refused.
+    /// When there is none, it is refused, or the board keeps of it what it does not say.
     pub fn pack_of(&self, id: &str, others: &[PathBuf]) -> Result<(PathBuf, Verified)> {
         let state = self.state();
         let Some(submitted) = state.submissions.get(id) else {
@@ -108,6 +117,7 @@ impl Board {
         for path in own.iter().chain(others) {
             let pack = verify_file(path, None)?;
             if pack.manifest_sha256 == submitted.manifest {
+                self.check_facts(id, &pack)?;
                 return Ok((path.clone(), pack));
             }
         }
@@ -115,6 +125,26 @@ impl Board {
             "`{id}` was handed in as a hash: get the pack whose manifest has the sha256 {}, and name it with --pack",
             submitted.manifest
         ))
+    }
+
+    /// Whoever handed a pack in may have written what the board keeps of it by hand: corpus and signer decide what is
+    /// searched and shown. A signature that came later is no contradiction.
+    fn check_facts(&self, id: &str, pack: &Verified) -> Result<()> {
+        let folder = self.submission(id);
+        let kept = self.facts(id)?;
+        let mut found = Facts::of(pack);
+        if kept.signer.is_none() {
+            found.signer = None;
+        }
+        if kept != found {
+            return Error::altered(folder.join(FACTS), "it is not what the pack says");
+        }
+        let path = folder.join(CARD);
+        let card = fs::read(&path).map_err(Error::io(&path))?;
+        if card != pack.card.as_bytes() {
+            return Error::altered(path, "it is not the card in the pack");
+        }
+        Ok(())
     }
 
     /// What the board keeps of a pack.
@@ -140,5 +170,7 @@ fn stated(pack: &Verified) -> Vec<Claim> {
             metric: "bits per byte, change in %".into(),
             value: percent(change),
         })
+        // JSON has no word for a ratio beyond all numbers, and the log must stay readable.
+        .filter(|claim| claim.value.is_finite())
         .collect()
 }

@@ -8,8 +8,9 @@ use lore_eval::task::Item;
 
 use crate::error::{Error, Result};
 use crate::folder::{BASE, Board, check_file};
-use crate::log::Event;
-use crate::state::Reran;
+use crate::log::{Event, Files, LOG};
+use crate::state::State;
+use crate::submission::PACK;
 
 /// What was checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,33 +45,35 @@ impl Board {
     /// # Errors
     /// The first thing that does not agree.
     pub fn verify(&self, data: Option<&Path>) -> Result<Checked> {
+        let checked = self.check(data)?;
+        crate::standing::Standing::of(self)?;
+        Ok(checked)
+    }
+
+    /// As [`Self::verify`], up to the ranking: what must hold before anything is ranked.
+    ///
+    /// # Errors
+    /// The first thing that does not agree.
+    pub fn check(&self, data: Option<&Path>) -> Result<Checked> {
         let signed = self.log.signed(&self.operator)?;
         let mut checked = Checked {
             entries: self.log.entries.len(),
             unsigned: self.log.entries.len() - signed as usize,
             ..Checked::default()
         };
-        let log = self.root().join(crate::log::LOG);
         let state = self.state();
-        for entry in &self.log.entries {
-            let by_operator = !matches!(entry.what, Event::Submitted { .. } | Event::Disputed { .. });
-            if by_operator && entry.index >= signed {
-                return Error::altered(log, format!("entry {} is the operator's, who did not sign it", entry.index));
+        self.check_entries(&state, signed)?;
+        for (id, submitted) in &state.submissions {
+            checked.files += self.check_folder(&self.submission(id), &submitted.files)?;
+            if self.submission(id).join(PACK).is_file() {
+                self.pack_of(id, &[])?;
             }
-            if let Event::Rerun { id, .. } = &entry.what
-                && id != BASE
-                && !state.submissions.contains_key(id)
-            {
-                return Error::altered(log, format!("entry {} is about `{id}`, which nobody handed in", entry.index));
+            if let Some(reran) = &submitted.rerun {
+                checked.files += self.check_folder(&self.results(id), &reran.files)?;
             }
         }
-        let reran = state.submissions.values().filter_map(|submitted| submitted.rerun.as_ref()).chain(&state.base);
-        let handed_in = state.submissions.values().map(|submitted| &submitted.files);
-        for files in reran.map(|Reran { files, .. }| files).chain(handed_in) {
-            for (name, sha256) in files {
-                check_file(self.root(), name, sha256)?;
-                checked.files += 1;
-            }
+        if let Some(reran) = &state.base {
+            checked.files += self.check_folder(&self.results(BASE), &reran.files)?;
         }
         match data {
             Some(data) => {
@@ -84,8 +87,46 @@ impl Board {
             }
             None => checked.results = self.results_follow()?,
         }
-        crate::standing::Standing::of(self)?;
         Ok(checked)
+    }
+
+    /// Entries of the operator must be signed, and none may be about what nobody handed in.
+    fn check_entries(&self, state: &State, signed: u64) -> Result<()> {
+        for entry in &self.log.entries {
+            let by_operator = !matches!(entry.what, Event::Submitted { .. } | Event::Disputed { .. });
+            let problem = match &entry.what {
+                _ if by_operator && entry.index >= signed => "is the operator's, who did not sign it".to_owned(),
+                Event::Submitted { id, .. } if state.submissions[id].entry != entry.index => {
+                    format!("hands in `{id}`, which was there before")
+                }
+                Event::Rerun { id, .. } if id != BASE && !state.submissions.contains_key(id) => {
+                    format!("is about `{id}`, which nobody handed in")
+                }
+                Event::Disputed { id, .. } if !state.submissions.contains_key(id) => {
+                    format!("is about `{id}`, which nobody handed in")
+                }
+                Event::Settled { dispute, .. } if !state.disputes.iter().any(|known| known.entry == *dispute) => {
+                    format!("settles entry {dispute}, which is no dispute")
+                }
+                _ => continue,
+            };
+            return Error::altered(self.root().join(LOG), format!("entry {} {problem}", entry.index));
+        }
+        Ok(())
+    }
+
+    /// A folder must hold the files that the log names and no others, for what lies there is read. Returns how many.
+    fn check_folder(&self, folder: &Path, files: &Files) -> Result<usize> {
+        let found = self.files_below(folder)?;
+        for (name, sha256) in files {
+            if found.get(name) != Some(sha256) {
+                check_file(self.root(), name, sha256)?;
+            }
+        }
+        match found.into_keys().find(|name| !files.contains_key(name)) {
+            Some(name) => Error::altered(self.root().join(name), "the log does not name it; remove it"),
+            None => Ok(files.len()),
+        }
     }
 
     /// Every result of the board, with its items.

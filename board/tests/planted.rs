@@ -3,15 +3,16 @@
 
 mod planted_board;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use lore_board::folder::BASE;
 use lore_board::holdout::HeldOut;
-use lore_board::log::{Event, Outcome};
+use lore_board::log::{Claim, Event, Outcome};
 use lore_board::rerun::HOLDOUT;
 use lore_board::standing::{Flag, Standing};
-use lore_board::submission::Submission;
+use lore_board::submission::{CARD, FACTS, Submission};
 use lore_board::{Board, Error};
 use planted_board::{Answers, Planted, QUIZ, TIME};
 
@@ -71,6 +72,47 @@ fn the_right_one_is_first_copies_tie_and_cheats_are_found() {
         assert!(main.contains(part), "`{part}` is not on the main page");
     }
     assert!(!main.contains("http://") && !main.contains("https://"), "it loads nothing from elsewhere");
+    // Made anew in its place, but never in that of something else.
+    assert_eq!(lore_board::site::build(&planted.board, &standing, &site, "lore test").unwrap(), made);
+    let elsewhere = planted.workshop.path("elsewhere");
+    fs::create_dir_all(elsewhere.join("data")).unwrap();
+    fs::write(elsewhere.join("data/mine"), "mine").unwrap();
+    let error = lore_board::site::build(&planted.board, &standing, &elsewhere, "lore test").unwrap_err();
+    assert!(error.to_string().contains("holds no site"), "{error}");
+    assert!(elsewhere.join("data/mine").is_file());
+}
+
+#[test]
+fn what_strangers_write_stays_text() {
+    let mut planted = Planted::new();
+    let hostile = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>";
+    let pack = planted.workshop.pack("hostile.lorepack", |draft| {
+        draft.name = "hostile".into();
+        draft.summary = hostile.into();
+        draft.about = Some(hostile.into());
+        draft.evaluation.as_mut().unwrap().samples[0].module = hostile.into();
+    });
+    let claim = Claim { task: hostile.into(), metric: hostile.into(), value: 1.0 };
+    let submission = Submission { pack: &pack, by: hostile, hash_only: true, claims: vec![claim] };
+    planted.board.submit(&submission, TIME).unwrap();
+    let id = planted.add("better", Answers::Skill(2.2, 42));
+    planted.board.note(TIME, Event::Disputed { id, by: hostile.into(), reason: hostile.into() }).unwrap();
+    let standing = Standing::of(&planted.board).unwrap();
+    let site = planted.workshop.path("site");
+    lore_board::site::build(&planted.board, &standing, &site, "lore test").unwrap();
+    let (mut pages, mut shown) = (0, 0);
+    for folder in [site.clone(), site.join("modules"), site.join("compare")] {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "html") {
+                let text = fs::read_to_string(&path).unwrap();
+                assert!(!text.contains("<script>") && !text.contains("<img"), "{}", path.display());
+                pages += 1;
+                shown += usize::from(text.contains("&lt;script&gt;"));
+            }
+        }
+    }
+    assert!(pages >= 7 && shown >= 3, "{shown} of {pages} pages show it");
 }
 
 #[test]
@@ -102,6 +144,12 @@ fn alterations_are_refused() {
     // An end that is cut off, although what is left is a chain.
     let cut = |text: String| text.lines().take(3).map(|line| format!("{line}\n")).collect();
     refused(root.join("log.jsonl"), &cut, "the operator signed 4 entries");
+    // A file that was put beside the results would be read like them.
+    let planted_file = planted.board.results(&id).join("holdout.json");
+    fs::write(&planted_file, "[]").unwrap();
+    let error = reopened().unwrap_err();
+    assert!(error.to_string().contains("holdout.json is altered: the log does not name it"), "{error}");
+    fs::remove_file(&planted_file).unwrap();
     reopened().unwrap();
 
     // Made up from end to end, with hashes to match, but signed by someone else.
@@ -114,6 +162,54 @@ fn alterations_are_refused() {
     board.note(TIME, event).unwrap();
     let error = reopened().unwrap_err();
     assert!(error.to_string().contains("entry 4 is the operator's, who did not sign it"), "{error}");
+}
+
+#[test]
+fn what_is_kept_of_a_pack_is_held_against_it() {
+    let mut planted = Planted::new();
+    let id = planted.add("better", Answers::Skill(1.1, 42));
+    let packs = [planted.workshop.path("better.lorepack")];
+    planted.board.pack_of(&id, &packs).unwrap();
+    let folder = planted.board.submission(&id);
+    for (file, from, to) in [
+        (FACTS, "\"signer\": null", "\"signer\": \"someone famous\""),
+        (FACTS, "\"documents\": 40", "\"documents\": 41"),
+        (CARD, "Made with care.", "Made with more care."),
+    ] {
+        let before = fs::read_to_string(folder.join(file)).unwrap();
+        assert!(before.contains(from), "{file}: {before}");
+        fs::write(folder.join(file), before.replacen(from, to, 1)).unwrap();
+        let error = planted.board.pack_of(&id, &packs).unwrap_err();
+        assert!(error.to_string().contains(&format!("{file} is altered")), "{error}");
+        fs::write(folder.join(file), before).unwrap();
+    }
+}
+
+#[test]
+fn what_anyone_appends_neither_leaves_the_folder_nor_ends_the_board() {
+    let mut planted = Planted::new();
+    let root = planted.board.root().to_owned();
+    // A change of bits per byte that is no finite number.
+    let pack = planted.workshop.pack("rivers.lorepack", |draft| {
+        for model in &mut draft.evaluation.as_mut().unwrap().models {
+            for score in model.scores.values_mut() {
+                score.bits_per_byte = if model.kind == "base" { 1e-300 } else { 1e300 };
+            }
+        }
+    });
+    let submission = Submission { pack: &pack, by: "Eve", hash_only: true, claims: vec![] };
+    planted.board.submit(&submission, TIME).unwrap();
+    Board::open(&root).unwrap();
+    let event = Event::Submitted {
+        id: "../../elsewhere".into(),
+        by: "Eve".into(),
+        manifest: "00".repeat(32),
+        files: BTreeMap::new(),
+        claims: vec![],
+    };
+    planted.board.note(TIME, event).unwrap();
+    let error = Board::open(&root).unwrap_err();
+    assert!(error.to_string().contains("entry 3 calls a submission `../../elsewhere`"), "{error}");
 }
 
 #[test]

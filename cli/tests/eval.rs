@@ -101,6 +101,32 @@ fn models_are_compared_item_by_item() {
 }
 
 #[test]
+fn a_matrix_has_the_results_of_its_rows() {
+    let bench = bench();
+    let base = bench.model("tiny-llama", "run/base");
+    for (name, alpha) in [("brooks", 6), ("hills", 3), ("lakes", 9)] {
+        bench.module(&format!("run/modules/{name}"), &base);
+        let config = bench.path(&format!("run/modules/{name}/adapter_config.json"));
+        edit_json(&config, |config| config["lora_alpha"] = alpha.into());
+    }
+    let matrix = ["eval", "matrix", "run", "--task", "rivers.toml", "--data", "data", "--out", "matrix"];
+    let answer = bench.succeeds(&matrix);
+    assert!(answer.stdout.starts_with("rivers, acc (24 items)"), "{}", answer.stdout);
+    let rows = ["base", "brooks", "hills", "lakes", "all-summed", "all-averaged"];
+    assert_eq!(json(&bench, "matrix/matrix.json")["rows"], Value::from(rows.to_vec()));
+    // Listed in another order, and computed anew.
+    let modules = ["lakes", "brooks", "hills"].map(|name| format!("run/modules/{name}"));
+    let mut run = vec!["eval", "--base", "run/base", "--task", "rivers.toml", "--data", "data", "--out", "all"];
+    run.extend(modules.iter().flat_map(|module| ["--module", module.as_str()]));
+    run.push("--fresh");
+    bench.succeeds(&run);
+    for file in ["rivers.json", "rivers.samples.jsonl"] {
+        assert!(bench.read(&format!("matrix/all-summed/{file}")) == bench.read(&format!("all/{file}")), "{file}");
+    }
+    bench.fails(2, &[&matrix[..], &["--task", "rivers.toml"]].concat(), &["`rivers` is named twice"]);
+}
+
+#[test]
 fn what_cannot_be_asked_is_refused_before_the_model_is_loaded() {
     let bench = rivers_bench(24);
     bench.write("base/model.safetensors.index.json", "not JSON");
@@ -118,6 +144,7 @@ fn what_cannot_be_asked_is_refused_before_the_model_is_loaded() {
     bench.write("bad.toml", TASK.replace("version", "verison"));
     fails(2, run("bad.toml", "data"), &["bad.toml:3:1: `verison` is not a known key; did you mean `version`?"]);
     bench.fails(2, &["eval", "--base", "base", "--task", "blimp", "--out", "out"], &["LORE_DATA"]);
+    bench.fails(2, &[&RUN[..], &["--task", "rivers.toml"]].concat(), &["`rivers` is named twice"]);
     assert_eq!(bench.listing("out"), Vec::<String>::new());
 }
 

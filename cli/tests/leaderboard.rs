@@ -87,6 +87,8 @@ fn from_packs_to_a_board_that_a_stranger_verifies() {
     }
     let all: String = bench.listing("board/site/modules").concat();
     assert_eq!(all, format!("{id}.html"));
+    let page = String::from_utf8(bench.read(&format!("board/site/modules/{id}.html"))).unwrap();
+    assert!(page.contains(">not searched<"), "nobody showed the training text: {page}");
 
     // A stranger has the board, the data and the base.
     let verified = bench.succeeds(&leaderboard(&["verify", "board"], &[]));
@@ -111,7 +113,9 @@ fn from_packs_to_a_board_that_a_stranger_verifies() {
     // One figure made nicer.
     let path = bench.path(&format!("{folder}/seed-1/rivers.json"));
     edit_json(&path, |result| result["metrics"]["acc"]["value"] = 0.99.into());
-    bench.fails(1, &leaderboard(&["verify", "board"], &[]), &["rivers.json is altered", "the log names"]);
+    for command in ["verify", "build"] {
+        bench.fails(1, &leaderboard(&[command, "board"], &[]), &["rivers.json is altered", "the log names"]);
+    }
     let log = String::from_utf8(bench.read("board/log.jsonl")).unwrap();
     assert!(!log.contains(bench.path("").to_str().unwrap()), "it says where it was made");
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -121,6 +125,10 @@ fn from_packs_to_a_board_that_a_stranger_verifies() {
 #[test]
 fn what_a_board_refuses() {
     let bench = bench();
+    // Nothing was asked yet: pages all the same, and no script that would look for figures.
+    bench.succeeds(&leaderboard(&["build", "board"], &[]));
+    let page = String::from_utf8(bench.read("board/site/compare.html")).unwrap();
+    assert!(page.contains("Nothing was asked yet") && !page.contains("compare.js"), "{page}");
     let other = bench.model("tiny-qwen3", "other");
     pack(&bench, "strange", &other);
     bench.fails(
@@ -139,6 +147,15 @@ fn what_a_board_refuses() {
     fails(2, &["--task", "rivers.toml", "--seeds", "1,2"], &["--seeds must be at least 3 different numbers"]);
     fails(2, &["--task", "rivers.toml", "--task", "rivers.toml"], &["`rivers` is named twice"]);
     fails(2, &["--task", "rivers.toml", "--holdout", "private/secret:hills"], &["`hills` is no task of the board"]);
+    bench.write(
+        "rivers.yaml",
+        "task: rivers\ndataset_path: json\ndataset_kwargs: {data_files: {test: rivers.jsonl}}\ntest_split: test\n\
+         output_type: multiple_choice\ndoc_to_text: question\ndoc_to_choice: choices\ndoc_to_target: answer\n",
+    );
+    fails(2, &["--task", "rivers.yaml"], &["a board keeps task files in TOML only"]);
+    bench.write("other/rivers.toml", TASK.replace("version = 1", "version = 2"));
+    let both = ["--task", "rivers.toml/even", "--task", "other/rivers.toml/odd"];
+    fails(2, &both, &["another task is called `rivers` too"]);
     assert_eq!(bench.listing("new"), Vec::<String>::new());
     bench.fails(1, &leaderboard(&["build", "nowhere"], &[]), &["holds no board", "lore leaderboard init"]);
     bench.fails(1, &leaderboard(&["dispute", "board", "x", "--by", "a", "--reason", "b"], &[]), &["no submission"]);

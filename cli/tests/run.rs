@@ -19,6 +19,20 @@ use workbench::{Answer, Workbench, edit_json};
 const RUN: [&str; 2] = ["run", "recipe.toml"];
 
 #[test]
+fn a_base_is_made_where_the_texts_of_the_topics_are_not() {
+    let bench = tiny_run();
+    fs::remove_dir_all(bench.path("rivers")).unwrap();
+    bench.fails(2, &RUN, &["topic[1].source", "rivers, which does not exist"]);
+    let made = bench.succeeds(&["run", "recipe.toml", "--until", "base"]);
+    assert_eq!(made.stages(), ["fetch:teacher", "teacher", "general", "base"]);
+    // Another recipe with the same base beside it makes none of it again.
+    bench.write("recipe.toml", RECIPE.replace("name = \"tiny\"", "name = \"other\""));
+    assert!(bench.succeeds(&["run", "recipe.toml", "--until", "base"]).stages().is_empty());
+    let base = "base/model.safetensors";
+    assert_eq!(bench.read(&format!("runs/tiny/{base}")), bench.read(&format!("runs/other/{base}")));
+}
+
+#[test]
 fn a_run_ends_with_a_report_and_only_changed_stages_run_again() {
     let bench = tiny_run();
     let plan = bench.succeeds(&["run", "recipe.toml", "--plan"]);

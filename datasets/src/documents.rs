@@ -1,13 +1,11 @@
 //! Documents as a table: what extraction found, cleaned, without exact duplicates, each in its split.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use polars::prelude::{
-    DataFrame, DataType, IntoLazy, ParquetReader, ParquetWriter, SerReader, StringChunked, UInt64Chunked, col, df, len,
-};
+use polars::prelude::{DataFrame, DataType, ParquetReader, ParquetWriter, SerReader, StringChunked, UInt64Chunked, df};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -155,34 +153,20 @@ impl Documents {
 
     /// Sizes of the splits that have documents, training first.
     pub fn summary(&self) -> Vec<SplitSummary> {
-        let counts = self
-            .frame
-            .clone()
-            .lazy()
-            .group_by([col("split")])
-            .agg([
-                len().cast(DataType::UInt64).alias("documents"),
-                col("group").n_unique().cast(DataType::UInt64).alias("groups"),
-                col("chars").sum(),
-                col("bytes").sum(),
-            ])
-            .collect()
-            .expect("the columns were checked when the table was made");
-        let splits = column(&counts, "split").str().expect("a text column").clone();
-        let number = |name: &str, row: usize| numbers(&counts, name).get(row).unwrap_or_default();
-        let mut summary: Vec<_> = (0..counts.height())
-            .filter_map(|row| {
-                Some(SplitSummary {
-                    split: splits.get(row)?.parse().ok()?,
-                    documents: number("documents", row),
-                    groups: number("groups", row),
-                    chars: number("chars", row),
-                    bytes: number("bytes", row),
-                })
-            })
-            .collect();
-        summary.sort_unstable_by_key(|s| s.split);
-        summary
+        let [splits, groups] = ["split", "group"].map(|name| self.texts(name));
+        let [chars, bytes] = COUNT_COLUMNS.map(|name| numbers(&self.frame, name));
+        let mut summaries: BTreeMap<Split, (SplitSummary, HashSet<&str>)> = BTreeMap::new();
+        for row in 0..self.len() {
+            let Some(split) = splits.get(row).and_then(|name| name.parse().ok()) else { continue };
+            let nothing = SplitSummary { split, documents: 0, groups: 0, chars: 0, bytes: 0 };
+            let (summary, seen) = summaries.entry(split).or_insert_with(|| (nothing, HashSet::new()));
+            seen.insert(groups.get(row).unwrap_or_default());
+            summary.documents += 1;
+            summary.groups = seen.len() as u64;
+            summary.chars += chars.get(row).unwrap_or_default();
+            summary.bytes += bytes.get(row).unwrap_or_default();
+        }
+        summaries.into_values().map(|(summary, _)| summary).collect()
     }
 
     /// SHA-256, hexadecimal, over id, split and text hash of every document in order: what a stage that

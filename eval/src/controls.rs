@@ -39,7 +39,10 @@ pub fn controls(items: &[Item], samples: &[Sample]) -> BTreeMap<String, f64> {
         let (right, given) =
             dealt.entry(choices.len()).or_insert_with(|| (vec![0.0; choices.len()], vec![0.0; choices.len()]));
         right[*gold] += 1.0;
-        given[first_of_largest(&likelihoods)] += 1.0;
+        // Samples that were altered may hold more scores than there are choices.
+        if let Some(given) = given.get_mut(first_of_largest(&likelihoods)) {
+            *given += 1.0;
+        }
         if let Some(acc) = sample.figures.get("acc_answer_only") {
             alone += acc;
             asked_alone += 1.0;
@@ -95,5 +98,15 @@ mod tests {
         let expected =
             [("answer_only", 0.75), ("chance", 0.5), ("longest", 2.5 / 4.0), ("majority", 0.5), ("shuffled", 0.5)];
         assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value)).into());
+    }
+
+    #[test]
+    fn more_scores_than_choices_are_no_panic() {
+        let choices = vec!["a".to_owned(), "b".to_owned()];
+        let form = Form::Choice { context: "q".into(), delimiter: " ".into(), choices, gold: 0, pair: false };
+        let item = Item { id: String::new(), subset: String::new(), form, record: serde_json::Value::Null };
+        let scores = [-2.0, -3.0, -1.0].map(|x| Scored { log_likelihood: x, tokens: 1, greedy: false });
+        let sample = Sample::of_scores(&item, &scores, &[], 0);
+        assert_eq!(controls(&[item], &[sample])["shuffled"], 0.0);
     }
 }

@@ -91,6 +91,7 @@ fn what_is_code_or_unknown_is_refused_by_name() {
     );
     refused("group: a\ntask: [b, c]\n", &["`task` is [\"b\",\"c\"], not a text", "`dataset_path` is missing"]);
     refused(&whole.replace("multiple_choice", "guess"), &["`output_type` is `guess`"]);
+    refused(&whole.replace("choice: c", "choice: {z: first, a: second}"), &["`doc_to_choice` is a mapping"]);
     refused(&whole.replace("owner/set", "../set"), &["is not inside the data folder"]);
     refused("a: [", &["it is not YAML"]);
     refused("include: a.yaml\n", &["include each other"]);

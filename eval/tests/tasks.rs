@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lore_eval::task::{Form, Item, Task, names, shipped};
+use lore_eval::task::{Form, Item, Selection, Task, names, shipped};
 
 fn parse(text: &str) -> Result<Task, String> {
     Task::parse(text, Path::new("task.toml")).map_err(|error| error.to_string())
@@ -125,6 +125,23 @@ fn files_of_a_folder_make_subsets() {
     assert_eq!(ids(Some("b"), Some(1)), ["b0"]);
     let message = task.items(folder.path(), Some("c"), None).unwrap_err().to_string();
     assert!(message.contains("no subset `c`"), "{message}");
+}
+
+#[test]
+fn a_subset_is_asked_though_another_has_too_few_examples() {
+    let task = parse(&CHOICE.replace("id =", "subset = \"{{ s }}\"\nid =")).unwrap();
+    let line = |s: &str| format!("{{\"s\": \"{s}\", \"q\": \"one\", \"c\": [\"x\", \"y\"], \"a\": 0}}\n");
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.jsonl"), line("a").repeat(3) + &line("b")).unwrap();
+    let select = |subset: Option<&str>| {
+        let selection = Selection { subset: subset.map(str::to_owned), shots: 2, ..Selection::default() };
+        task.select(folder.path(), &selection)
+    };
+    assert_eq!(select(Some("a")).unwrap().len(), 3);
+    for all_or_b in [None, Some("b")] {
+        let message = select(all_or_b).unwrap_err().to_string();
+        assert!(message.contains("3 examples are needed, and subset `b` has 1"), "{message}");
+    }
 }
 
 #[test]

@@ -123,7 +123,9 @@ pub(crate) fn commands(manifest: &Manifest) -> [(&'static str, String); 3] {
 fn usage(manifest: &Manifest) -> String {
     let base = &manifest.base;
     let get = match base.source == BASE_FROM_RECIPE {
-        true => "The recipe in the pack (`recipe.toml`) makes the base: `lore run recipe.toml`.".to_owned(),
+        true => {
+            "The recipe in the pack (`recipe.toml`) makes the base: `lore run recipe.toml --until base`.".to_owned()
+        }
         false => format!("The base: `{}`.", base.source),
     };
     let [(_, lore), (_, peft), (_, llama)] = commands(manifest);

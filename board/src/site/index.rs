@@ -132,7 +132,8 @@ fn summary(pages: &Pages<'_>, ranked: &[&Row]) -> String {
     let detectable = detectable.get(detectable.len() / 2).filter(|effect| **effect > 0.0);
     let detectable = detectable.map_or_else(String::new, |effect| {
         format!(
-            " With so many items a true difference of about {:.1} points is seen four times out of five.",
+            " With so many items a true difference of about {:.1} points is seen four times out of five, before the \
+             correction for all pairs.",
             100.0 * effect
         )
     });

@@ -82,6 +82,10 @@ pub fn build(board: &Board, standing: &Standing, folder: &Path, program: &str) -
         program,
     };
     let mut pages = Pages { board, standing, environment, facts, folder, written: 0 };
+    // First, as they tell the folder of a site, even half made.
+    for (name, content) in FILES {
+        pages.put(name, content)?;
+    }
     let main_page = pages.write("index.html", "index.html", index::view(&pages))?;
     pages.write("matrix.html", "matrix.html", matrix::view(&pages))?;
     pages.write("method.html", "method.html", method::view(&pages))?;
@@ -96,9 +100,6 @@ pub fn build(board: &Board, standing: &Standing, folder: &Path, program: &str) -
     }
     for (name, content) in compare::data(&pages) {
         pages.put(&name, &content)?;
-    }
-    for (name, content) in FILES {
-        pages.put(name, content)?;
     }
     Ok(Site { files: pages.written, main_page })
 }
@@ -127,7 +128,7 @@ fn clear(folder: &Path) -> Result<()> {
     }
     let known = |name: &str| {
         let page = PAGES.iter().any(|(file, _)| *file == name) || FILES.iter().any(|(file, _)| *file == name);
-        page || ["modules", "compare", "data", "standing.json"].contains(&name)
+        page || ["modules", "compare", "data"].contains(&name)
     };
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
@@ -138,6 +139,11 @@ fn clear(folder: &Path) -> Result<()> {
         }
         found.push(entry.path());
     }
+    // Other folders are called `data` and `modules` too.
+    if !found.is_empty() && !folder.join(FILES[0].0).is_file() {
+        return Error::request(format!("{} is not empty and holds no site; name another folder", folder.display()));
+    }
+    found.sort_by_key(|path| path.ends_with(FILES[0].0));
     for path in found {
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         removed.map_err(Error::io(path))?;

@@ -112,7 +112,8 @@ fn task_view(row: &Row, found: &TaskRow, task: &TaskScores) -> Value {
     let [low, high] = found.seeds.map(|figure| text::figure(task, figure));
     let (clean, dirty) = match found.dirty_items {
         None => (NOTHING.to_owned(), "not searched".to_owned()),
-        Some(0) => (some(&found.clean), "none".to_owned()),
+        Some(0) if task.searched[model] => (some(&found.clean), "none".to_owned()),
+        Some(0) => (some(&found.clean), "none in what was searched".to_owned()),
         Some(count) => (some(&found.clean), format!("{} ({count} items)", some(&found.dirty))),
     };
     context! {

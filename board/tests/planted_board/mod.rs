@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use lore_board::Board;
 use lore_board::contamination::TrainingText;
-use lore_board::controls::ItemControls;
 use lore_board::folder::BASE;
 use lore_board::holdout::items_hash;
 use lore_board::log::Event;
@@ -144,8 +143,6 @@ impl Planted {
         let mut board = Board::create(&workshop.path("board"), &settings, &files, &key, TIME).unwrap();
         let questions = board.questions(&workshop.path("data")).unwrap();
         write_results(&board, BASE, &questions, Answers::Learnt(&[]), None);
-        let mut controls = ItemControls::default();
-        questions.iter().for_each(|q| controls.add(&q.items));
         board.write_controls(&questions).unwrap();
         let files = board.files_below(&board.results(BASE)).unwrap();
         board.record(TIME, Event::Rerun { id: BASE.into(), files }, &key).unwrap();

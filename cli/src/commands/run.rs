@@ -84,9 +84,10 @@ fn price(text: &str) -> std::result::Result<f64, String> {
 /// # Errors
 /// Recipe problems, or the first stage that fails.
 pub fn run(arguments: &RunArguments, session: &Session) -> Result<()> {
-    let recipe = Recipe::open(&arguments.recipe)?;
+    let until = arguments.until.as_ref().or(arguments.only.as_ref());
+    let recipe = Recipe::open_until(&arguments.recipe, until.map(String::as_str))?;
     let all = plan::stages(&recipe);
-    let stages = match arguments.until.as_ref().or(arguments.only.as_ref()) {
+    let stages = match until {
         Some(stage) => plan::needed_for(all, stage)?,
         None => all,
     };

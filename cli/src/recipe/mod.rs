@@ -118,15 +118,25 @@ impl Recipe {
     /// # Errors
     /// Everything that is wrong with it, at once.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_until(path, None)
+    }
+
+    /// The same for a run that ends with the stage `until`: what makes the base needs no topic, whose texts may be on
+    /// another machine only.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn open_until(path: &Path, until: Option<&str>) -> Result<Self, Error> {
+        let topics = !matches!(until, Some("fetch:teacher" | "fetch:general" | "teacher" | "general" | "base"));
         let unreadable = |problem: String| Error::Usage(format!("the recipe {}: {problem}", path.display()));
         let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
         let text = String::from_utf8(bytes)
             .map_err(|error| unreadable(format!("not UTF-8 text at byte {}", error.utf8_error().valid_up_to())))?;
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        Ok(Self::parse(&text, &folder).map_err(|problems| Problems::new(path, problems))?)
+        Ok(Self::parse(&text, &folder, topics).map_err(|problems| Problems::new(path, problems))?)
     }
 
-    fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Problem>> {
+    fn parse(text: &str, folder: &Path, needs_topics: bool) -> Result<Self, Vec<Problem>> {
         let mut tree = Node::parse(text)?;
         lists_of_rules(&mut tree);
         module_defaults(&mut tree);
@@ -135,7 +145,7 @@ impl Recipe {
         let recipe = read::<Self>(&mut tree, text, &mut problems);
         let Some(mut recipe) = recipe else { return Err(problems) };
         recipe.resolve_sources(folder);
-        validate::validate(&recipe, &tree, text, &mut problems);
+        validate::validate(&recipe, &tree, text, needs_topics, &mut problems);
         if problems.is_empty() { Ok(recipe) } else { Err(problems) }
     }
 

@@ -16,9 +16,10 @@ use super::{General, Recipe, Shape, Split, Topic};
 mod evaluate;
 mod module;
 
-/// Adds every impossible value of `recipe`. What was reported while reading is not judged again.
-pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Problem>) {
-    let mut check = Check { tree, text, problems };
+/// Adds every impossible value of `recipe`. What was reported while reading is not judged again. Files of topics must
+/// exist only if they are needed.
+pub fn validate(recipe: &Recipe, tree: &Node, text: &str, needs_topics: bool, problems: &mut Vec<Problem>) {
+    let mut check = Check { tree, text, needs_topics, problems };
     check.name("name", &recipe.name);
     let teacher = &recipe.teacher;
     check.source("teacher", &teacher.source, teacher.sha256.as_ref(), &teacher.pip_args);
@@ -74,6 +75,7 @@ pub fn validate(recipe: &Recipe, tree: &Node, text: &str, problems: &mut Vec<Pro
 struct Check<'a> {
     tree: &'a Node,
     text: &'a str,
+    needs_topics: bool,
     problems: &'a mut Vec<Problem>,
 }
 
@@ -117,7 +119,10 @@ impl Check<'_> {
         self.that(hash, &format!("{owner}.sha256"), "must be 64 hexadecimal digits");
         let pip = pip_args.is_empty() || matches!(uri, SourceUri::Pypi { .. });
         self.that(pip, &format!("{owner}.pip_args"), "is only for a `pypi:` source");
-        if let SourceUri::File(path) = uri {
+        let needed = self.needs_topics || !owner.starts_with("topic.");
+        if let SourceUri::File(path) = uri
+            && needed
+        {
             let pattern = path.to_string_lossy().contains(['*', '?', '[']);
             let message = format!("names {}, which does not exist", path.display());
             self.that(pattern || path.exists(), &format!("{owner}.source"), &message);

@@ -63,12 +63,7 @@ impl Task {
             problems.push("there is no record".into());
         }
         self.refuse(problems)?;
-        let described = self.described(&environment, &items)?;
-        let examples = match selection.shots {
-            0 => None,
-            _ => Some(self.examples(data, &items)?),
-        };
-        let mut items = self.with_examples(items, &described, examples.as_deref(), selection)?;
+        // Examples are drawn for each subset apart: those of the others need none.
         if let Some(subset) = subset.as_deref() {
             let mut names: Vec<String> = items.iter().map(|item| item.subset.clone()).collect();
             names.dedup();
@@ -81,6 +76,12 @@ impl Task {
                 self.refuse(vec![format!("there is no subset `{subset}`; {hint}")])?;
             }
         }
+        let described = self.described(&environment, &items)?;
+        let examples = match selection.shots {
+            0 => None,
+            _ => Some(self.examples(data, &items)?),
+        };
+        let items = self.with_examples(items, &described, examples.as_deref(), selection)?;
         Ok(match (limit, selection.seed) {
             (None, _) => items,
             (Some(limit), None) => first(items, *limit),

@@ -76,7 +76,7 @@
     scroll.append(table);
     const clear = mean.value - 1.96 * mean.error > 0 || mean.value + 1.96 * mean.error < 0;
     const verdict = element("p", `Mean of all tasks: ${points(mean.value)} points (${interval(mean)}). ` + (clear
-      ? "Seen alone, these two differ; the ranking corrects for all pairs."
+      ? "Seen alone, these two differ; the ranking corrects for all pairs, and counts nothing for items found in a training text."
       : "These two cannot be told apart."), { class: "verdict", id: "verdict" });
     result.replaceChildren(verdict, scroll);
   };

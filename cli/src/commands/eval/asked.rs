@@ -1,10 +1,12 @@
 //! Who is asked: a base with modules, loaded and identified.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use lore_datasets::fetch::sha256_of_file;
 use lore_eval::engine::Subject;
 use lore_eval::result::{ModelIdentity, ModuleIdentity};
+use lore_eval::task::{Item, Selection, Task, subset_of};
 use lore_model::Decoder;
 use lore_modules::peft;
 
@@ -44,13 +46,7 @@ impl ModelArguments {
     pub fn load(&self, session: &Session) -> Result<Asked> {
         let base = self.base.as_ref().ok_or_else(|| Error::Usage("--base is missing".into()))?;
         let path = base.resolve(session)?;
-        let mut modules: Vec<(ModuleIdentity, WeightedModule)> = Vec::new();
-        for module in resolve_modules(&self.modules, session)? {
-            modules.push((identify(&module)?, module));
-        }
-        // The sum of updates does not depend on how they were listed, to the last bit.
-        modules.sort_by(|(a, _), (b, _)| (&a.sha256, a.weight.to_bits()).cmp(&(&b.sha256, b.weight.to_bits())));
-        let (identities, modules): (Vec<_>, Vec<_>) = modules.into_iter().unzip();
+        let (identities, modules) = identified(resolve_modules(&self.modules, session)?)?;
         let model = load_model(&path, &session.device.device()?)?;
         let decoder = model.with_modules(&modules, self.allow_base_mismatch)?;
         let identity =
@@ -83,6 +79,20 @@ pub fn identify(module: &WeightedModule) -> Result<ModuleIdentity> {
     Ok(ModuleIdentity { name: name_of(&module.path), sha256, weight: module.weight })
 }
 
+/// Modules and what they are, in the order of their hashes: the sum of their updates does not depend on how they were
+/// listed, to the last bit.
+///
+/// # Errors
+/// A folder that is no module.
+pub fn identified(modules: Vec<WeightedModule>) -> Result<(Vec<ModuleIdentity>, Vec<WeightedModule>)> {
+    let mut all: Vec<(ModuleIdentity, WeightedModule)> = Vec::with_capacity(modules.len());
+    for module in modules {
+        all.push((identify(&module)?, module));
+    }
+    all.sort_by(|(a, _), (b, _)| (&a.sha256, a.weight.to_bits()).cmp(&(&b.sha256, b.weight.to_bits())));
+    Ok(all.into_iter().unzip())
+}
+
 /// The last part of a path, resolved where it is `.` or a link.
 pub fn name_of(path: &Path) -> String {
     let whole = path.file_name().map(|_| path.to_owned()).or_else(|| path.canonicalize().ok());
@@ -90,6 +100,32 @@ pub fn name_of(path: &Path) -> String {
         .as_ref()
         .and_then(|path| path.file_name())
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+/// A task, which of its items are asked, and they themselves.
+pub type Question = (Task, Selection, Vec<Item>);
+
+/// What arguments such as `mmlu/anatomy` ask, each after `of_each`, whose subset is theirs.
+///
+/// # Errors
+/// Tasks or data that cannot be used; a task that is named twice, whose results would overwrite each other.
+pub fn questions(arguments: &[String], data: &Path, of_each: &Selection) -> Result<Vec<Question>> {
+    let mut names = BTreeSet::new();
+    let mut questions = Vec::new();
+    for argument in arguments {
+        let (task, subset) = subset_of(argument)?;
+        let name = match &subset {
+            Some(subset) => format!("{}/{subset}", task.name),
+            None => task.name.clone(),
+        };
+        if !names.insert(name.clone()) {
+            return Err(Error::Usage(format!("--task {argument}: `{name}` is named twice")));
+        }
+        let selection = Selection { subset, ..of_each.clone() };
+        let items = task.select(data, &selection)?;
+        questions.push((task, selection, items));
+    }
+    Ok(questions)
 }
 
 /// Where tasks find their data.

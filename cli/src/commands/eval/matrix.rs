@@ -8,12 +8,12 @@ use lore_eval::cache::ScoreCache;
 use lore_eval::comparison::{self, Evaluated, Row, Verdict};
 use lore_eval::engine::{self, Options, Subject, evaluate};
 use lore_eval::metrics::metrics;
-use lore_eval::result::{Circumstances, ModelIdentity, ModuleIdentity, TaskResult};
+use lore_eval::result::{Circumstances, ModelIdentity, TaskResult};
 use lore_eval::statistics::Bootstrap;
-use lore_eval::task::{Item, Selection, Task, subset_of};
+use lore_eval::task::Selection;
 use serde_json::json;
 
-use super::asked::{DataArguments, identify, name_of};
+use super::asked::{DataArguments, identified, name_of, questions};
 use crate::error::{Error, Result};
 use crate::location::WeightedModule;
 use crate::models::load_model;
@@ -58,14 +58,8 @@ struct Loaded {
 /// A folder that is no run; tasks or data that cannot be used.
 pub fn matrix(arguments: &MatrixArguments, session: &Session) -> Result<()> {
     let data = arguments.data.folder()?;
-    let mut questions: Vec<(Task, Selection, Vec<Item>)> = Vec::new();
-    for argument in &arguments.tasks {
-        let (task, subset) = subset_of(argument)?;
-        let limit = arguments.limit.map(|limit| limit as usize);
-        let selection = Selection { subset, limit, ..Selection::default() };
-        let items = task.select(&data, &selection)?;
-        questions.push((task, selection, items));
-    }
+    let selection = Selection { limit: arguments.limit.map(|limit| limit as usize), ..Selection::default() };
+    let questions = questions(&arguments.tasks, &data, &selection)?;
     let base = arguments.run.join("base");
     let rows = rows(&arguments.run)?;
     let model = load_model(&base, &session.device.device()?)?;
@@ -73,10 +67,9 @@ pub fn matrix(arguments: &MatrixArguments, session: &Session) -> Result<()> {
     let device = session.device.to_string();
     let mut results: Vec<Vec<Evaluated>> = Vec::new();
     for row in &rows {
-        let identities = row.modules.iter().map(identify).collect::<Result<Vec<ModuleIdentity>>>()?;
-        let identity =
-            ModelIdentity { base: name_of(&base), fingerprint: fingerprint.clone(), modules: sorted(identities) };
-        let decoder = model.with_modules(&row.modules, false)?;
+        let (identities, modules) = identified(row.modules.clone())?;
+        let identity = ModelIdentity { base: name_of(&base), fingerprint: fingerprint.clone(), modules: identities };
+        let decoder = model.with_modules(&modules, false)?;
         let folder = session.fetcher.cache_dir().join("scores");
         let mut cache = ScoreCache::open(&folder, &identity.key(&device))
             .map_err(|(path, source)| engine::Error::Cache { path, source })?;
@@ -124,12 +117,6 @@ pub fn matrix(arguments: &MatrixArguments, session: &Session) -> Result<()> {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).map_err(Error::io(path))
-}
-
-/// The sum of updates does not depend on how they were listed.
-fn sorted(mut modules: Vec<ModuleIdentity>) -> Vec<ModuleIdentity> {
-    modules.sort_by(|a, b| a.sha256.cmp(&b.sha256));
-    modules
 }
 
 /// The base, each module, and those of single topics summed and averaged.

@@ -8,9 +8,9 @@ use lore_eval::engine::{self, Options, evaluate};
 use lore_eval::harness::{self, Date, Exported};
 use lore_eval::result::{Circumstances, TaskResult};
 use lore_eval::sample::Sample;
-use lore_eval::task::{Item, Selection, subset_of};
+use lore_eval::task::{Item, Selection};
 
-use super::asked::{DataArguments, ModelArguments};
+use super::asked::{DataArguments, ModelArguments, questions};
 use super::{signed, table};
 use crate::clock;
 use crate::commands::pack::open_key;
@@ -58,14 +58,9 @@ pub fn run(arguments: &RunArguments, session: &Session) -> Result<()> {
     let out = arguments.out.as_ref().ok_or_else(|| Error::Usage("--out is missing".into()))?;
     let folder = arguments.data.folder()?;
     let key = arguments.sign.as_deref().map(open_key).transpose()?;
-    let mut asked = Vec::new();
-    for argument in &arguments.tasks {
-        let (task, subset) = subset_of(argument)?;
-        let limit = arguments.limit.map(|limit| limit as usize);
-        let selection = Selection { subset, limit, seed: arguments.seed, shots: arguments.shots.into() };
-        let items = task.select(&folder, &selection)?;
-        asked.push((task, selection, items));
-    }
+    let limit = arguments.limit.map(|limit| limit as usize);
+    let selection = Selection { subset: None, limit, seed: arguments.seed, shots: arguments.shots.into() };
+    let asked = questions(&arguments.tasks, &folder, &selection)?;
     fs::create_dir_all(out).map_err(Error::io(out))?;
     let model = arguments.model.load(session)?;
     let device = session.device.to_string();

@@ -42,6 +42,7 @@ pub struct ServeArguments {
 /// A board that is altered; a folder that cannot be written.
 pub fn build(arguments: &BuildArguments) -> Result<()> {
     let board = Board::open(&arguments.board)?;
+    board.check(None)?;
     let standing = Standing::of(&board)?;
     let folder = arguments.out.clone().unwrap_or_else(|| arguments.board.join("site"));
     let program = concat!("lore ", env!("CARGO_PKG_VERSION"));

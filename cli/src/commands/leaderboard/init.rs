@@ -70,7 +70,8 @@ pub fn init(arguments: &InitArguments, session: &Session) -> Result<()> {
     let key = signing_key(&arguments.keys.keyring())?;
     let data = arguments.data.folder()?;
     let mut names = BTreeSet::new();
-    let (mut tasks, mut files) = (Vec::new(), Vec::new());
+    let mut tasks = Vec::new();
+    let mut files: Vec<(String, String)> = Vec::new();
     for argument in &arguments.tasks {
         let (task, subset) = subset_of(argument)?;
         let settings = TaskSettings {
@@ -89,8 +90,13 @@ pub fn init(arguments: &InitArguments, session: &Session) -> Result<()> {
             return Err(Error::Usage(format!("--task {argument}: `{name}` is named twice")));
         }
         session.progress.note(&format!("{name}: {} items by the first seed", items.len()));
-        if !files.iter().any(|(file, _)| *file == settings.file) {
-            files.push((settings.file.clone(), text_of(argument, &task)?));
+        let text = text_of(argument, &task)?;
+        match files.iter().find(|(file, _)| *file == settings.file) {
+            Some((_, other)) if *other != text => {
+                return Err(Error::Usage(format!("--task {argument}: another task is called `{}` too", task.name)));
+            }
+            Some(_) => {}
+            None => files.push((settings.file.clone(), text)),
         }
         tasks.push(settings);
     }
@@ -123,9 +129,16 @@ fn text_of(argument: &str, task: &Task) -> Result<String> {
         Some((file, _)) if !Path::new(argument).is_file() && Path::new(file).is_file() => Path::new(file),
         _ => Path::new(argument),
     };
-    match shipped_text(&task.name) {
-        Some(text) if !path.is_file() => Ok(text.to_owned()),
-        _ => fs::read_to_string(path).map_err(Error::io(path)),
+    let text = match shipped_text(&task.name) {
+        Some(text) if !path.is_file() => text.to_owned(),
+        _ => fs::read_to_string(path).map_err(Error::io(path))?,
+    };
+    // The board reads its copy as a file of Lore.
+    match Task::parse(&text, path) {
+        Ok(copy) if copy.sha256 == task.sha256 => Ok(text),
+        _ => Err(Error::Usage(format!(
+            "--task {argument}: a board keeps task files in TOML only; write one that asks the same (docs/tasks.md)"
+        ))),
     }
 }
 

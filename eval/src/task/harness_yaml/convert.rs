@@ -25,7 +25,8 @@ const WITHOUT_MEANING: [&str; 14] = [
     "test_split",
     "validation_split",
 ];
-/// Metrics that are counted as the harness counts them, or a part of what is told here anyway.
+/// Metrics that are told here anyway, as the harness counts them; `exact_match` and `f1` compare words as SQuAD does,
+/// whatever options the file gives them.
 const METRICS: [&str; 9] = [
     "acc",
     "acc_norm",
@@ -193,7 +194,10 @@ fn kind(keys: &mut Keys, delimiter: &str, fewshot_delimiter: &str) -> Option<Kin
             let choices = match choices {
                 Some(Value::String(text)) => expression(problems, "doc_to_choice", &text),
                 Some(list @ Value::Array(_)) => list.to_string(),
-                Some(Value::Object(map)) => Value::Array(map.values().cloned().collect()).to_string(),
+                Some(Value::Object(_)) => {
+                    problems.push("`doc_to_choice` is a mapping, whose order is not kept here; write a list".into());
+                    "[]".into()
+                }
                 other => {
                     problems.push(format!("`doc_to_choice` is {}", other.unwrap_or_default()));
                     "[]".into()
