@@ -9,6 +9,7 @@ mod location;
 mod memory;
 mod models;
 mod on_demand;
+mod passages;
 mod plan;
 mod progress;
 mod quantity;

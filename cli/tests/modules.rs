@@ -56,6 +56,34 @@ fn a_composition_is_used_like_its_parts() {
 }
 
 #[test]
+fn weights_are_learnt_from_a_few_texts() {
+    let bench = bench();
+    bench.write("few.txt", "the rain runs down the hill and over the stone\n".repeat(60));
+    let learnt = |out: &str| {
+        let arguments = ["compose", "--module", "one", "--module", "two", "--base", "base", "--learn", "few.txt"];
+        let answer = bench.succeeds(&[&arguments[..], &["--evaluations", "12", "--out", out]].concat());
+        // … nats per token, … before
+        let figure = |before: &str| -> f64 {
+            let words: Vec<&str> = answer.stderr.split(before).next().unwrap().split_whitespace().collect();
+            words.last().unwrap().parse().unwrap()
+        };
+        let (after, before) = (figure(" nats per token"), figure(" before"));
+        assert!(after <= before, "{}", answer.stderr);
+        let facts: Value = serde_json::from_slice(&bench.read(&format!("{out}/lore.json"))).unwrap();
+        facts["metadata"]["composition"].as_str().unwrap().to_owned()
+    };
+    let composition = learnt("first");
+    assert!(composition.starts_with("cat: one=") && composition.contains(", two="), "{composition}");
+    assert_eq!(composition, learnt("second"));
+    generate(&bench, "base", &["first"]);
+    let arguments = ["compose", "--module", "one", "--module", "two", "--out", "x", "--learn", "few.txt"];
+    bench.fails(2, &arguments, &["--base"]);
+    bench.write("few.txt", "");
+    bench.fails(2, &[&arguments[..], &["--base", "base"]].concat(), &["--learn few.txt: there is no text in it"]);
+    assert!(!bench.path("x").exists());
+}
+
+#[test]
 fn what_cannot_be_composed_is_told_before_anything_is_written() {
     let bench = bench();
     fn compose<'a>(more: &[&'a str]) -> Vec<&'a str> {

@@ -23,5 +23,6 @@ pub mod score;
 pub mod statistics;
 pub mod task;
 pub mod verify;
+pub mod weights;
 pub mod windows;
 mod write;

@@ -8,6 +8,7 @@ use lore_modules::compose::{DARE_DENSITY, Method, TRIM_DENSITY, compose};
 use lore_modules::{Adapter, peft};
 
 use super::convert::Dtype;
+use super::learn::LearnArguments;
 use crate::error::{Error, Result};
 use crate::location::{ModuleArgument, WeightedModule, resolve_modules};
 use crate::session::Session;
@@ -20,7 +21,9 @@ use crate::session::Session;
 #[command(after_help = "Examples:
   lore compose --module modules/geography --module modules/history=0.5 --out modules/both
   lore compose --module modules/geography --module modules/history --method ties --density 0.2 \\
-      --rank 32 --out modules/both")]
+      --rank 32 --out modules/both
+  lore compose --module modules/geography --module modules/history --learn atlas.txt --base base \\
+      --out modules/atlas")]
 pub struct ComposeArguments {
     /// A module, a directory or source, and what it is multiplied by [weight: 1]; repeated
     #[arg(long = "module", value_name = "DIR[=WEIGHT]", required = true)]
@@ -40,6 +43,8 @@ pub struct ComposeArguments {
     /// Compose modules trained on different bases; the result then names none
     #[arg(long)]
     allow_base_mismatch: bool,
+    #[command(flatten)]
+    learn: LearnArguments,
     /// Directory to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -115,8 +120,9 @@ impl ComposeArguments {
 /// When modules cannot be fetched, read or composed, or the result cannot be written.
 pub fn run(arguments: &ComposeArguments, session: &Session) -> Result<()> {
     let method = arguments.method()?;
-    let modules = resolve_modules(&arguments.modules, session)?;
+    let mut modules = resolve_modules(&arguments.modules, session)?;
     keep_apart(&arguments.out, modules.iter().map(|module| module.path.as_path()))?;
+    arguments.learn.apply(&mut modules, session)?;
     let adapters = modules.iter().map(|module| Ok(peft::read(&module.path)?)).collect::<Result<Vec<Adapter>>>()?;
     let parts: Vec<(&Adapter, f32)> =
         adapters.iter().zip(&modules).map(|(adapter, module)| (adapter, module.weight)).collect();

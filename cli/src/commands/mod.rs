@@ -11,6 +11,7 @@ pub mod fetch;
 pub mod finetune;
 pub mod generate;
 pub mod leaderboard;
+pub mod learn;
 pub mod module;
 pub mod pack;
 pub mod route;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::print_json;
 use crate::error::{Error, Result};
 use crate::models::{LoadedModel, load_model};
+use crate::passages;
 use crate::routing::{Routed, Worth, begun};
 use crate::session::Session;
 use crate::stages::Manifest;
@@ -85,7 +86,9 @@ pub fn test(arguments: &TestArguments, session: &Session) -> Result<()> {
     }
     for path in &arguments.off_topic {
         let name = path.display().to_string();
-        texts.push(Text { name, passages: off_topic(path, arguments, &model)? });
+        let Settings { tokens, .. } = Settings::of(&model.decoder);
+        let passages = passages::of_file(path, "--off-topic", arguments.passages as usize, tokens, &model)?;
+        texts.push(Text { name, passages });
     }
 
     let run = |decoder: &Decoder, label: &str| -> Result<Row> {
@@ -200,36 +203,4 @@ fn held_out(folder: &std::path::Path, arguments: &TestArguments, model: &LoadedM
     let mut passages = passages_of(folder, Split::Test, &model.files.tokenizer, limit, tokens, Some(2))?;
     passages.truncate(arguments.passages as usize);
     Ok(passages)
-}
-
-/// Passages from all over a file.
-fn off_topic(path: &std::path::Path, arguments: &TestArguments, model: &LoadedModel) -> Result<Vec<EvalPassage>> {
-    let Settings { tokens, .. } = Settings::of(&model.decoder);
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    // About as many bytes as a passage has, cut at ends of lines.
-    let mut pieces = vec![String::new()];
-    for line in text.lines() {
-        let last = pieces.last_mut().expect("never empty");
-        last.push_str(line);
-        last.push('\n');
-        if last.len() >= 5 * tokens {
-            pieces.push(String::new());
-        }
-    }
-    let only = pieces.len() == 1;
-    pieces.retain(|piece| piece.len() >= 2 * tokens || (only && !piece.trim().is_empty()));
-    if pieces.is_empty() {
-        return Err(Error::Usage(format!("--off-topic {}: there is no text in it", path.display())));
-    }
-    let wanted = (arguments.passages as usize).min(pieces.len());
-    let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
-    let passage = |number: usize| -> Result<EvalPassage> {
-        let piece = &pieces[number * pieces.len() / wanted];
-        let encoding = model.files.tokenizer.encode(piece.as_str(), false).map_err(refused)?;
-        let count = encoding.get_ids().len().min(tokens);
-        let end = encoding.get_offsets()[..count].last().map_or(0, |(_, end)| *end);
-        let ids = encoding.get_ids()[..count].to_vec();
-        Ok(EvalPassage { document: format!("{number}"), tokens: ids, bytes: end as u64 })
-    };
-    (0..wanted).map(passage).collect()
 }
