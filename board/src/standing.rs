@@ -53,6 +53,8 @@ pub struct Row {
     pub costs: Option<Costs>,
     /// What speaks against it.
     pub flags: Vec<Flag>,
+    /// Tasks, by place, on which what it gains needs no knowledge and counts nothing.
+    pub explained: Vec<usize>,
     /// Why it is not ranked.
     pub unranked: Option<String>,
 }
@@ -141,7 +143,11 @@ impl Standing {
         let mut table = scores.table();
         let ranked: Vec<usize> =
             self.rows.iter().filter(|row| row.unranked.is_none()).filter_map(|row| row.model).collect();
-        for task in &mut table.tasks {
+        for (place, task) in table.tasks.iter_mut().enumerate() {
+            let explained = self.rows.iter().filter(|row| row.explained.contains(&place));
+            for model in explained.filter_map(|row| row.model) {
+                task.values[model] = task.values[0].clone();
+            }
             task.values = ranked.iter().map(|&model| task.values[model].clone()).collect();
         }
         let ranking = Ranking::of(&table, board.settings.resamples, board.settings.seeds[0]);
@@ -179,6 +185,7 @@ impl Row {
             holdouts: Vec::new(),
             costs: None,
             flags: Vec::new(),
+            explained: Vec::new(),
             unranked: None,
         }
     }
@@ -193,7 +200,8 @@ fn row(board: &Board, state: &State, id: &str, submitted: &Submitted, scored: Op
     if state.disputes.iter().any(|dispute| dispute.id == id && dispute.settled.is_none()) {
         flags.push(Flag::Disputed);
     }
-    let mut unranked = match (&submitted.withdrawn, &submitted.rerun) {
+    let mut explained = Vec::new();
+    let unranked = match (&submitted.withdrawn, &submitted.rerun) {
         (Some(reason), _) => Some(format!("withdrawn: {reason}")),
         (None, None) => Some("not asked by the operator yet".into()),
         (None, Some(_)) => None,
@@ -205,11 +213,10 @@ fn row(board: &Board, state: &State, id: &str, submitted: &Submitted, scored: Op
         row_tasks = scores.tasks.iter().map(|task| task_row(task, model)).collect();
         costs = board.read_beside::<Costs>(id, COSTS)?;
         flags.extend(contamination(scores, model));
-        for task in &scores.tasks {
+        for (place, task) in scores.tasks.iter().enumerate() {
             if let Some(control) = explained_by(task, model) {
-                let explained = Flag::ExplainedByControl { task: task.name.clone(), control: control.into() };
-                unranked = Some(format!("what it gains on {} is no more than {control}", task.name));
-                flags.push(explained);
+                flags.push(Flag::ExplainedByControl { task: task.name.clone(), control: control.into() });
+                explained.push(place);
             }
         }
         let same = |other: &usize| scores.tasks.iter().all(|task| task.values[*other] == task.values[model]);
@@ -235,6 +242,7 @@ fn row(board: &Board, state: &State, id: &str, submitted: &Submitted, scored: Op
         holdouts,
         costs,
         flags,
+        explained,
         unranked,
     })
 }

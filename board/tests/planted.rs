@@ -49,13 +49,12 @@ fn the_right_one_is_first_copies_tie_and_cheats_are_found() {
     assert!(row.tasks[0].gain.value > 0.1, "what it would have gained: {:?}", row.tasks[0].gain);
     assert!(row.tasks[0].dirty.unwrap().value > 0.4 && row.tasks[0].clean.unwrap().value == 0.0);
 
-    // Lengths beat the base, and lose to the control.
+    // Lengths beat the base, but not the control, and count nothing.
     let row = standing.row(&lengths).unwrap();
     assert!(row.tasks[0].gain.value > 2.0 * row.tasks[0].gain.standard_error, "{:?}", row.tasks[0].gain);
-    assert_eq!(group(&lengths), None);
+    assert_eq!(group(&lengths), group(BASE));
     let control = "choosing the longest answer".to_owned();
     assert!(row.flags.contains(&Flag::ExplainedByControl { task: "quiz".into(), control }), "{:?}", row.flags);
-    assert!(row.unranked.as_deref().unwrap().contains("no more than choosing the longest answer"));
     for honest in [&better, &middling, &noisy] {
         let explained = |flag: &Flag| matches!(flag, Flag::ExplainedByControl { .. } | Flag::Contaminated { .. });
         assert!(!flags(honest).iter().any(explained), "{honest}: {:?}", flags(honest));
