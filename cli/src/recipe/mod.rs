@@ -2,6 +2,7 @@
 
 mod environment;
 mod evaluate;
+mod extends;
 mod general;
 mod module;
 mod shape;
@@ -113,7 +114,8 @@ pub fn request(uri: &SourceUri, sha256: Option<&String>, pip_args: &[String]) ->
 }
 
 impl Recipe {
-    /// Reads and checks a recipe. Relative `file:` sources are relative to the recipe's folder.
+    /// Reads and checks a recipe. Relative `file:` sources are relative to the recipe's folder; what it does not set is that
+    /// of the recipe it `extends`, but for name and topics.
     ///
     /// # Errors
     /// Everything that is wrong with it, at once.
@@ -128,16 +130,12 @@ impl Recipe {
     /// Everything that is wrong with it, at once.
     pub fn open_until(path: &Path, until: Option<&str>) -> Result<Self, Error> {
         let topics = !matches!(until, Some("fetch:teacher" | "fetch:general" | "teacher" | "general" | "base"));
-        let unreadable = |problem: String| Error::Usage(format!("the recipe {}: {problem}", path.display()));
-        let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-        let text = String::from_utf8(bytes)
-            .map_err(|error| unreadable(format!("not UTF-8 text at byte {}", error.utf8_error().valid_up_to())))?;
+        let (text, tree) = extends::read(path)?;
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        Ok(Self::parse(&text, &folder, topics).map_err(|problems| Problems::new(path, problems))?)
+        Ok(Self::of(tree, &text, &folder, topics).map_err(|problems| Problems::new(path, problems))?)
     }
 
-    fn parse(text: &str, folder: &Path, needs_topics: bool) -> Result<Self, Vec<Problem>> {
-        let mut tree = Node::parse(text)?;
+    fn of(mut tree: Node, text: &str, folder: &Path, needs_topics: bool) -> Result<Self, Vec<Problem>> {
         lists_of_rules(&mut tree);
         module_defaults(&mut tree);
         let mut problems = Vec::new();
