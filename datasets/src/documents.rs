@@ -192,7 +192,7 @@ impl Documents {
         ParquetWriter::new(&mut bytes)
             .finish(&mut self.frame.clone())
             .map_err(|e| Error::Documents { path: path.to_owned(), problem: format!("it cannot be written: {e}") })?;
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
+        let mut file = crate::whole::beside(folder).map_err(|e| Error::io(folder, e))?;
         file.write_all(&bytes).map_err(|e| Error::io(path, e))?;
         file.as_file().sync_all().map_err(|e| Error::io(path, e))?;
         file.persist(path).map_err(|e| Error::io(path, e.error))?;

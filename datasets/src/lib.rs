@@ -62,6 +62,7 @@ pub mod spool;
 pub mod table;
 pub mod token_store;
 pub mod tokenise;
+pub mod whole;
 mod words;
 
 pub use error::{Error, Result};

@@ -284,7 +284,7 @@ impl Prepared {
 
 fn write(path: &Path, content: &mut dyn Read) -> Result<()> {
     let folder = path.parent().expect("a file in a folder");
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
+    let mut file = crate::whole::beside(folder).map_err(|e| Error::io(folder, e))?;
     std::io::copy(content, &mut file).map_err(|e| Error::io(path, e))?;
     file.as_file().sync_all().map_err(|e| Error::io(path, e))?;
     file.persist(path).map_err(|e| Error::io(path, e.error))?;

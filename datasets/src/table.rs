@@ -88,7 +88,7 @@ impl TableWriter {
     pub fn create(path: &Path, origin: &Origin) -> Result<Self> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        let file = NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
+        let file = crate::whole::beside(folder).map_err(|e| Error::io(folder, e))?;
         let hasher = TableHasher::default();
         let (path_of_table, origin, full) = (path.to_owned(), origin.clone(), Arc::default());
         let mut table = Self { path: path_of_table, origin, writer: None, file, full, hasher };

@@ -267,7 +267,7 @@ impl StoreWriter {
         }
         let failed = |e| Error::io(folder, e);
         let named = |capacity| {
-            let file = NamedTempFile::new_in(folder).map_err(failed)?;
+            let file = crate::whole::beside(folder).map_err(failed)?;
             Ok(Hashing { writer: BufWriter::with_capacity(capacity, file), hasher: Sha256::new() })
         };
         let mut index = named(1 << 16)?;
@@ -317,7 +317,7 @@ impl Hashing<BufWriter<NamedTempFile>> {
 
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().expect("a file inside the store's folder");
-    let mut file = NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
+    let mut file = crate::whole::beside(folder).map_err(|e| Error::io(folder, e))?;
     file.write_all(bytes).map_err(|e| Error::io(path, e))?;
     persist(file, path)
 }

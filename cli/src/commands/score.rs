@@ -209,7 +209,7 @@ fn write_lines(path: &Path, lines: Vec<(Map<String, Value>, Item)>, scores: &[Sc
         text.extend_from_slice(Value::Object(object).to_string().as_bytes());
         text.push(b'\n');
     }
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(folder))?;
+    let mut file = lore_datasets::whole::beside(folder).map_err(Error::io(folder))?;
     file.write_all(&text).map_err(Error::io(path))?;
     file.as_file().sync_all().map_err(Error::io(path))?;
     file.persist(path).map_err(|error| error.error).map_err(Error::io(path))?;

@@ -92,7 +92,7 @@ impl Manifest {
         let path = folder.join(NAME);
         let mut text = serde_json::to_vec_pretty(self).map_err(Error::while_doing("writing a manifest"))?;
         text.push(b'\n');
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(folder))?;
+        let mut file = lore_datasets::whole::beside(folder).map_err(Error::io(folder))?;
         file.write_all(&text).map_err(Error::io(&path))?;
         file.as_file().sync_all().map_err(Error::io(&path))?;
         file.persist(&path).map_err(|error| error.error).map_err(Error::io(&path))?;

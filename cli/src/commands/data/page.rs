@@ -20,7 +20,7 @@ const TEMPLATE: &str = include_str!("inspect.html");
 pub fn write_page(survey: &Survey, path: &Path) -> Result<()> {
     let page = render(survey).map_err(Error::while_doing("drawing the page"))?;
     let folder = folder_of(path);
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(folder))?;
+    let mut file = lore_datasets::whole::beside(folder).map_err(Error::io(folder))?;
     file.write_all(page.as_bytes()).map_err(Error::io(path))?;
     file.as_file().sync_all().map_err(Error::io(path))?;
     file.persist(path).map_err(|error| error.error).map_err(Error::io(path))?;
