@@ -36,7 +36,7 @@ pub fn begin(out: &Path) -> Result<TempDir> {
 /// Files that cannot be written.
 pub fn commit(folder: TempDir, out: &Path) -> Result<()> {
     if out.extension().is_some_and(|extension| extension == EXTENSION) {
-        let mut file = lore_datasets::whole::beside(parent(out)).map_err(Error::io(out))?;
+        let mut file = lore_datasets::whole::beside(&parent(out)).map_err(Error::io(out))?;
         pack(folder.path(), file.as_file_mut()).map_err(Error::io(out))?;
         file.as_file().sync_all().map_err(Error::io(out))?;
         file.persist(out).map_err(|error| error.error).map_err(Error::io(out))?;
