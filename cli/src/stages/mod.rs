@@ -4,6 +4,7 @@ pub mod base;
 pub mod elsewhere;
 pub mod evaluate;
 pub mod fetch;
+pub mod finished;
 mod folder;
 pub mod general;
 mod hash;

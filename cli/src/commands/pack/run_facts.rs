@@ -18,9 +18,10 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::recipe::{Recipe, Topic};
+use crate::stages::Finished;
 use crate::stages::evaluate::Evaluation as Measured;
+use crate::stages::finished::{behind, finished_in};
 use crate::stages::prepared::DOCUMENTS;
-use crate::stages::{Finished, Manifest};
 
 /// A finished run.
 pub struct RunFacts {
@@ -44,14 +45,7 @@ impl RunFacts {
         };
         let report: Report = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         let recipe: Recipe = toml::from_str(&report.recipe).map_err(|error| damaged(error.to_string()))?;
-        let mut stages = BTreeMap::new();
-        let all = folder.join("stages");
-        for entry in fs::read_dir(&all).map_err(Error::io(&all))? {
-            let folder = entry.map_err(Error::io(&all))?.path();
-            if let Some(manifest) = Manifest::of_intact(&folder) {
-                stages.insert(manifest.stage.clone(), Finished { folder, manifest });
-            }
-        }
+        let stages = behind(&finished_in(folder)?, |stage| stage.manifest.stage == "report");
         Ok(Self { folder: folder.to_owned(), recipe, report, stages })
     }
 

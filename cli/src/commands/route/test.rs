@@ -1,6 +1,6 @@
 //! `lore route test`: how often a router is right on the held-out text of a run, and what its mistakes cost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use lore_datasets::evaluation::EvalPassage;
@@ -18,7 +18,8 @@ use crate::models::{LoadedModel, load_model};
 use crate::passages;
 use crate::routing::{Routed, Worth, begun};
 use crate::session::Session;
-use crate::stages::Manifest;
+use crate::stages::Finished;
+use crate::stages::finished::{behind, finished_in};
 use crate::stages::prepared::passages_of;
 use crate::table;
 
@@ -169,31 +170,15 @@ fn first_of_largest(values: &[f64]) -> usize {
     best
 }
 
-/// Folders of the finished stages of a run. Of several of one name, as commands that keep the stages of another recipe leave
-/// them, the one that the run's published modules were made from.
+/// Folders of the finished stages that a run's published modules were made from.
 fn stages(run: &std::path::Path) -> Result<BTreeMap<String, PathBuf>> {
-    let all = run.join("stages");
-    let mut finished = Vec::new();
-    for entry in std::fs::read_dir(&all).map_err(Error::io(&all))? {
-        let folder = entry.map_err(Error::io(&all))?.path();
-        if let Some(manifest) = Manifest::of_intact(&folder) {
-            finished.push((manifest, folder));
-        }
-    }
-    let published = |(manifest, folder): &&(Manifest, PathBuf)| {
-        let Some(name) = manifest.stage.strip_prefix("module:") else { return false };
-        let places = [run.join("modules").join(name), folder.join("module")].map(std::fs::canonicalize);
+    let published = |stage: &Finished| {
+        let Some(name) = stage.manifest.stage.strip_prefix("module:") else { return false };
+        let places = [run.join("modules").join(name), stage.folder.join("module")].map(std::fs::canonicalize);
         matches!(places, [Ok(link), Ok(target)] if link == target)
     };
-    let used: BTreeSet<(&String, &String)> =
-        finished.iter().filter(published).flat_map(|(manifest, _)| &manifest.inputs).collect();
-    let mut stages = BTreeMap::new();
-    for (manifest, folder) in &finished {
-        if used.contains(&(&manifest.stage, &manifest.identity)) || !stages.contains_key(&manifest.stage) {
-            stages.insert(manifest.stage.clone(), folder.clone());
-        }
-    }
-    Ok(stages)
+    let stages = behind(&finished_in(run)?, published);
+    Ok(stages.into_iter().map(|(name, stage)| (name, stage.folder)).collect())
 }
 
 /// Held-out passages of a prepared corpus: of each document the first two.

@@ -1,12 +1,12 @@
 //! A result that was accepted, and where it goes.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::plan;
 use crate::recipe::Recipe;
+use crate::stages::finished::finished_in;
 use crate::stages::{Manifest, RunFolder, key_of};
 use crate::work::files;
 
@@ -41,9 +41,10 @@ impl Accepted {
             ))
         };
         // By what is finished there and not by where the recipe says it comes from: its path may be spelled otherwise.
-        let there = finished_in(folder)?;
-        let same =
-            self.manifest.inputs.iter().all(|(input, identity)| there.contains(&(input.clone(), identity.clone())));
+        let there = finished_in(folder.root())?;
+        let same = self.manifest.inputs.iter().all(|(input, identity)| {
+            there.iter().any(|done| done.manifest.stage == *input && done.manifest.identity == *identity)
+        });
         if !same || key_of(stage.as_ref(), &self.manifest.inputs) != self.manifest.key {
             return Err(changed());
         }
@@ -60,17 +61,4 @@ impl Accepted {
         folder.publish(&finished, &stage.publications())?;
         Ok(true)
     }
-}
-
-/// Names and identities of the stages that are finished in a run's folder.
-fn finished_in(folder: &RunFolder) -> Result<BTreeSet<(String, String)>> {
-    let stages = folder.root().join("stages");
-    let mut found = BTreeSet::new();
-    for entry in fs::read_dir(&stages).map_err(Error::io(&stages))? {
-        let path = entry.map_err(Error::io(&stages))?.path();
-        if let Some(manifest) = Manifest::of_intact(&path) {
-            found.insert((manifest.stage, manifest.identity));
-        }
-    }
-    Ok(found)
 }
