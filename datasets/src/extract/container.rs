@@ -197,6 +197,10 @@ fn list_folder(
 ) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
         let entry = entry.map_err(|e| Error::io(folder, e))?;
+        // Hidden ones are no texts, and no part of a source's hash.
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
         let kind = entry.file_type().map_err(|e| Error::io(entry.path(), e))?;
         let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else {
             left_out.push(format!("{}: its name is not UTF-8", entry.path().to_string_lossy()));
