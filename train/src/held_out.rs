@@ -1,6 +1,6 @@
 //! Early stopping on held-out text.
 
-use crate::{Error, Parameters};
+use crate::{Error, Parameters, Peers};
 use serde::{Deserialize, Serialize};
 
 /// What is measured while training, on text that is not learnt from.
@@ -42,9 +42,11 @@ pub(crate) struct Best {
 }
 
 impl Stopping<'_> {
-    /// Measures if it is time to, and takes note; what was measured.
+    /// Measures if it is time to, and takes note; what was measured. The first process measures for all, who must decide
+    /// alike when to end, and whose processors may round differently.
     pub(crate) fn after(
         &self,
+        peers: &dyn Peers,
         step: u64,
         last: u64,
         parameters: &Parameters,
@@ -53,9 +55,15 @@ impl Stopping<'_> {
         if !step.is_multiple_of(self.every.max(1)) && step != last {
             return Ok(None);
         }
-        let value = self.held_out.measure(parameters).map_err(Error::HeldOut)?;
-        // What is no number is worse than any.
-        let value = if value.is_nan() { f64::INFINITY } else { value };
+        let mut value = [0.0];
+        if peers.rank() == 0 {
+            let measured = self.held_out.measure(parameters).map_err(Error::HeldOut)?;
+            // What is no number is worse than any.
+            value = [if measured.is_nan() { f64::INFINITY } else { measured }];
+        }
+        // What the others add is nothing.
+        peers.sum_f64(&mut value);
+        let [value] = value;
         match best {
             Some(best) if value >= best.measured.value => best.since += 1,
             _ => *best = Some(Best { measured: Measurement { step, value }, parameters: parameters.clone(), since: 0 }),

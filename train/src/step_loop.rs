@@ -133,6 +133,10 @@ pub fn train_under(
         true => checkpoint::load(run.directory, run.identity, &mut parameters, &mut optimiser, &mut best)?,
         false => None,
     };
+    // A run that measures nothing has no best; a checkpoint with one did not come from such a run.
+    if stopping.is_none() {
+        best = None;
+    }
     let mut position = resumed.unwrap_or(Position { step: 0, tokens: 0 });
     follow_first(peers, &mut position, &mut parameters, &mut optimiser, &mut best);
     if position.step > 0 {
@@ -166,7 +170,7 @@ pub fn train_under(
         position.tokens += batch.tokens.len() as u64;
         let seconds = start.elapsed().as_secs_f64();
         let held_out = match &stopping {
-            Some(stopping) => stopping.after(position.step, config.steps, &parameters, &mut best)?,
+            Some(stopping) => stopping.after(peers, position.step, config.steps, &parameters, &mut best)?,
             None => None,
         };
         let figures = StepMetrics {

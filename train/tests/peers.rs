@@ -3,12 +3,15 @@
 
 mod toy;
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::{Arc, Barrier, Mutex};
 
 use lore_datasets::progress::Silent;
 use lore_model::ops::host::values;
-use lore_train::{Conditions, Error, Peers, Run, TrainConfig, Trained, train, train_under};
+use lore_train::{
+    Conditions, Error, HeldOut, Parameters, Peers, Run, Stopping, TrainConfig, Trained, train, train_under,
+};
 use toy::{NextToken, bits, decoder, mixture};
 
 /// What the threads add up in.
@@ -75,12 +78,16 @@ fn config() -> TrainConfig {
 
 /// Trains in `folder`; the data is the same for all.
 fn run(folder: &Path, conditions: &Conditions) -> Result<Trained, Error> {
+    run_until(folder, conditions, None)
+}
+
+fn run_until(folder: &Path, conditions: &Conditions, stopping: Option<Stopping<'_>>) -> Result<Trained, Error> {
     let mixture = mixture(&folder.join("tokens"), 16, 6);
     let objective = NextToken(decoder(2, 9));
     let config = config();
     let directory = folder.join("run");
     let run = Run { config: &config, identity: "one", directory: &directory, label: "test" };
-    train_under(conditions, &run, objective.parameters(), &mixture, &objective, None, &Silent)
+    train_under(conditions, &run, objective.parameters(), &mixture, &objective, stopping, &Silent)
 }
 
 /// Each of `size` processes in a folder of its own: the outcomes in order.
@@ -120,8 +127,8 @@ fn processes_together_train_what_one_trains() {
     // The first makes checkpoints, the others none: they would be of no use.
     let exists =
         |folder: &tempfile::TempDir, step: u64| folder.path().join(format!("run/checkpoint-{step:08}")).exists();
-    // 64 processes are more than the sequences of a batch: some have nothing to compute.
-    for size in [2, 3, 64] {
+    // Eight processes are more than the six sequences of a batch: some have nothing to compute.
+    for size in [2, 3, 8] {
         let folders = folders(size);
         let trained: Vec<Trained> = together(&folders, None).into_iter().map(Result::unwrap).collect();
         for (ours, theirs) in trained[0].metrics.iter().zip(&alone.metrics) {
@@ -135,6 +142,44 @@ fn processes_together_train_what_one_trains() {
             assert_eq!(bits(other.parameters.iter()), bits(trained[0].parameters.iter()), "all hold the same");
         }
         assert!(exists(&folders[0], 8) && !exists(&folders[1], 8));
+    }
+}
+
+/// Worse each time it is asked, which only the first process may do.
+struct Worse {
+    rank: usize,
+    asked: Cell<u32>,
+}
+
+impl HeldOut for Worse {
+    fn measure(&self, _parameters: &Parameters) -> Result<f64, Box<dyn std::error::Error + Send + Sync>> {
+        assert_eq!(self.rank, 0, "the first measures for all");
+        self.asked.set(self.asked.get() + 1);
+        Ok(f64::from(self.asked.get()))
+    }
+}
+
+#[test]
+fn all_end_when_what_the_first_measures_says_so() {
+    let folders = folders(2);
+    let trained: Vec<Trained> = std::thread::scope(|scope| {
+        let started: Vec<_> = folders
+            .iter()
+            .zip(Thread::together(2))
+            .map(|(folder, peers)| {
+                scope.spawn(move || {
+                    let held_out = Worse { rank: peers.rank(), asked: Cell::new(0) };
+                    let stopping = Stopping { held_out: &held_out, every: 2, patience: Some(1) };
+                    run_until(folder.path(), &Conditions { peers, stop_after: None }, Some(stopping)).unwrap()
+                })
+            })
+            .collect();
+        started.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for one in &trained {
+        let best = one.best.unwrap();
+        assert_eq!((one.metrics.len(), best.step, best.value), (4, 2, 1.0));
+        assert_eq!(bits(one.parameters.iter()), bits(trained[0].parameters.iter()));
     }
 }
 
