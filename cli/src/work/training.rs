@@ -13,12 +13,10 @@ use lore_datasets::progress::Silent;
 use lore_eval::verify::draw;
 use lore_model::files::ModelFiles;
 use lore_model::fingerprint::Fingerprint;
-use lore_model::weights::WeightFile;
-use lore_model::weights::safetensors::SafetensorsFiles;
 use lore_train::StepMetrics;
-use serde_json::Value;
 use tempfile::TempDir;
 
+use super::comparison::{different_fact, step_apart, tensors_apart};
 use super::outcome::Outcome;
 use super::unit::{Job, Training};
 use super::{Sampling, files, refused};
@@ -36,15 +34,6 @@ pub const CHECKPOINTS: &str = "checkpoints";
 const METRICS: &str = "metrics.jsonl";
 /// Checkpoints after which steps are computed again.
 const DRAWN: usize = 2;
-
-/// How far a loss may be from the one found, relative to it.
-const LOSS: f64 = 1e-3;
-/// How far a gradient's norm, which rounding moves more.
-const NORM: f64 = 2e-2;
-/// How far a tensor may be from the one found, in norm, relative to it.
-const TENSOR: f64 = 1e-2;
-/// How far a measurement of what was trained, relative to it.
-const FIGURE: f64 = 2e-2;
 
 /// A result that was accepted.
 pub struct Accepted {
@@ -196,7 +185,7 @@ impl Again<'_> {
 
     /// Some steps after a checkpoint must have the losses that are claimed; the largest difference.
     fn some_steps(&self, start: u64, count: u64) -> Result<f64> {
-        let end = (start + count).min(self.unit.steps);
+        let end = start.saturating_add(count).min(self.unit.steps);
         let folder = self.interrupted(start)?;
         let session = self.session(Some(end));
         let outcome = run_in(folder.path(), self.stage, &self.unit.key, self.inputs, &session);
@@ -233,25 +222,7 @@ impl Again<'_> {
         let mut worst = 0.0f64;
         let after = |lines: &[StepMetrics]| lines.iter().filter(|line| line.step > start).cloned().collect::<Vec<_>>();
         for (claimed, found) in after(&self.claimed.metrics).iter().zip(&after(found)) {
-            let apart = |claimed: f64, found: f64| (claimed - found).abs() / found.abs().max(1e-6);
-            let loss = apart(claimed.loss, found.loss);
-            let exact = (claimed.step, claimed.tokens) == (found.step, found.tokens)
-                && claimed.learning_rate == found.learning_rate;
-            // Not close either where one of them is no number.
-            let close = loss <= LOSS
-                && apart(claimed.gradient_norm, found.gradient_norm) <= NORM
-                && (claimed.target_entropy - found.target_entropy).abs() <= LOSS * found.target_entropy.abs().max(1.0)
-                && (claimed.agreement - found.agreement).abs() <= NORM;
-            if !(exact && close) {
-                return Err(refused(
-                    self.outcome,
-                    &[format!(
-                        "step {} computed again has loss {} and gradient norm {}; {} and {} are claimed",
-                        found.step, found.loss, found.gradient_norm, claimed.loss, claimed.gradient_norm
-                    )],
-                ));
-            }
-            worst = worst.max(loss);
+            worst = worst.max(step_apart(claimed, found).map_err(|problem| refused(self.outcome, &[problem]))?);
         }
         Ok(worst)
     }
@@ -285,64 +256,6 @@ impl Again<'_> {
         let ours = serde_json::from_str(&ours).map_err(Error::while_doing("comparing facts"))?;
         different_fact(&self.claimed.manifest.facts, &ours, "facts", &mut problems);
         Ok(problems)
-    }
-}
-
-/// How two files of weights differ, beyond rounding.
-fn tensors_apart(claimed: &Path, found: &Path) -> Result<Vec<String>> {
-    let open = |path: &Path| SafetensorsFiles::open_with_limit(path, 1 << 26);
-    let (claimed, found) = match (open(claimed), open(found)?) {
-        (Ok(claimed), found) => (claimed, found),
-        (Err(error), _) => return Ok(vec![error.to_string()]),
-    };
-    if !claimed.tensors().keys().eq(found.tensors().keys()) || claimed.metadata() != found.metadata() {
-        return Ok(vec!["it has other tensors or another header than computed again".into()]);
-    }
-    let mut problems = Vec::new();
-    for name in found.tensors().keys() {
-        let (claimed, found) = (claimed.read_f32(name)?, found.read_f32(name)?);
-        let length = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-        let apart = length(&mut claimed.iter().zip(&found).map(|(a, b)| f64::from(*a) - f64::from(*b)));
-        let whole = length(&mut found.iter().map(|&x| f64::from(x)));
-        let close = apart <= TENSOR * whole;
-        if claimed.len() != found.len() || !close {
-            let share = 100.0 * apart / whole;
-            problems.push(format!("tensor `{name}` is {share:.3} % away from what was computed again"));
-        }
-    }
-    Ok(problems)
-}
-
-/// Numbers must be close and everything else the same; how long something took is the machine's own affair, and the curve
-/// was compared step by step.
-fn different_fact(claimed: &Value, found: &Value, path: &str, problems: &mut Vec<String>) {
-    match (claimed, found) {
-        (Value::Object(claimed), Value::Object(found)) if claimed.keys().eq(found.keys()) => {
-            for (name, found) in found.iter().filter(|(name, _)| *name != "curve") {
-                let inner = format!("{path}.{name}");
-                if matches!(name.as_str(), "seconds" | "training_seconds") {
-                    if !claimed[name].as_f64().is_some_and(|seconds| seconds.is_finite() && seconds >= 0.0) {
-                        problems.push(format!("`{inner}` is no time"));
-                    }
-                    continue;
-                }
-                different_fact(&claimed[name], found, &inner, problems);
-            }
-        }
-        (Value::Array(claimed), Value::Array(found)) if claimed.len() == found.len() => {
-            for (place, (claimed, found)) in claimed.iter().zip(found).enumerate() {
-                different_fact(claimed, found, &format!("{path}[{place}]"), problems);
-            }
-        }
-        (Value::Number(claimed), Value::Number(found)) => {
-            let [said, is] = [claimed, found].map(|number| number.as_f64().unwrap_or(f64::NAN));
-            let close = (said - is).abs() <= FIGURE * is.abs().max(0.05);
-            if claimed != found && !close {
-                problems.push(format!("`{path}` is {found} computed again, {claimed} is claimed"));
-            }
-        }
-        _ if claimed == found => {}
-        _ => problems.push(format!("`{path}` is not what was computed again")),
     }
 }
 
@@ -400,36 +313,4 @@ fn finished_in(folder: &RunFolder) -> Result<BTreeSet<(String, String)>> {
         }
     }
     Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn facts_are_the_same_to_rounding_and_times_are_free() {
-        let found =
-            json!({"parameters": 100, "seconds": 3.0, "bits": 1.25, "list": [1, "a"], "curve": [1], "none": null});
-        let problems = |edit: &dyn Fn(&mut Value)| {
-            let mut claimed = found.clone();
-            edit(&mut claimed);
-            let mut problems = Vec::new();
-            different_fact(&claimed, &found, "facts", &mut problems);
-            problems
-        };
-        assert!(problems(&|_| {}).is_empty());
-        assert!(problems(&|facts| facts["seconds"] = json!(99)).is_empty());
-        assert!(problems(&|facts| facts["bits"] = json!(1.2501)).is_empty());
-        assert_eq!(
-            problems(&|facts| facts["bits"] = json!(1.2)),
-            ["`facts.bits` is 1.25 computed again, 1.2 is claimed"]
-        );
-        for (name, value) in
-            [("seconds", json!("long")), ("list", json!([1, "b"])), ("none", json!(1)), ("more", json!(1))]
-        {
-            assert_eq!(problems(&|facts| facts[name] = value.clone()).len(), 1, "{name}");
-        }
-    }
 }
