@@ -102,7 +102,7 @@ fn models_are_compared_item_by_item() {
 
 #[test]
 fn a_matrix_has_the_results_of_its_rows() {
-    let bench = bench();
+    let bench = rivers_bench(24);
     let base = bench.model("tiny-llama", "run/base");
     for (name, alpha) in [("brooks", 6), ("hills", 3), ("lakes", 9)] {
         bench.module(&format!("run/modules/{name}"), &base);

@@ -13,13 +13,23 @@ use std::process::Command;
 use workbench::tiny_recipe::tiny_run;
 use workbench::{Answer, Workbench};
 
-/// Runs each script as it is submitted, the elements of an array side by side, unless `lose` names its job: that one is lost
-/// the first time. What it was given is in `calls`.
+/// Runs each script as it is submitted, the elements of an array side by side, unless `lose` names its job: that one fails to
+/// be launched the first time, and is held in the queue until it is cancelled. What it was given is in `calls`. The first call
+/// of all finds no controller if there is a file `away`.
 const SBATCH: &str = r##"#!/bin/bash
+if rm "$FAKE/away" 2>/dev/null; then
+  echo "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)" >&2
+  exit 1
+fi
 for script; do :; done
 echo "$(basename "$script") ${@:1:$#-1}" >> "$FAKE/calls"
 number=$(($(wc -l < "$FAKE/calls") + 100))
-if [ "$(cat "$FAKE/lose" 2>/dev/null)" = "$(basename "$script" .sh)" ]; then rm "$FAKE/lose"; echo $number; exit; fi
+if [ "$(cat "$FAKE/lose" 2>/dev/null)" = "$(basename "$script" .sh)" ]; then
+  rm "$FAKE/lose"
+  printf '%s|PENDING|launch failed requeued held|modules\n' ${number}_0 ${number}_1 > "$FAKE/held"
+  echo $number
+  exit
+fi
 export SLURM_JOB_ID=$number
 last=$(sed -n 's/^#SBATCH --array=0-//p' "$script")
 if [ -n "$last" ]; then
@@ -35,8 +45,12 @@ fi
 echo $number
 "##;
 
+const SQUEUE: &str = "#!/bin/sh\n[ ! -f \"$FAKE/held\" ] || cat \"$FAKE/held\"\n";
+
+const SCANCEL: &str = "#!/bin/sh\necho \"$@\" >> \"$FAKE/cancelled\"\nrm -f \"$FAKE/held\"\n";
+
 fn with_slurm(bench: &Workbench, arguments: &[&str]) -> Command {
-    for (name, text) in [("sbatch", SBATCH), ("squeue", "#!/bin/sh\nexit 0\n"), ("scancel", "#!/bin/sh\nexit 0\n")] {
+    for (name, text) in [("sbatch", SBATCH), ("squeue", SQUEUE), ("scancel", SCANCEL)] {
         let path = bench.write(&format!("bin/{name}"), text);
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -55,6 +69,7 @@ fn calls(bench: &Workbench) -> Vec<String> {
 fn a_run_through_slurm_is_the_run_here_and_lost_jobs_are_submitted_again() {
     let bench = tiny_run();
     bench.succeeds(&["run", "recipe.toml", "--runs-dir", "here", "--threads", "1"]);
+    bench.write("away", "");
     bench.write("lose", "modules");
     let launch = ["run", "recipe.toml", "--runs-dir", "there", "--threads", "1", "--launcher", "slurm"];
     let answer = Answer::of(with_slurm(&bench, &launch).output().unwrap());
@@ -63,6 +78,9 @@ fn a_run_through_slurm_is_the_run_here_and_lost_jobs_are_submitted_again() {
     let first = ["prepare.sh", "general.sh", "base.sh", "modules.sh", "evaluate.sh", "report.sh"];
     assert_eq!(calls(&bench), [&first[..], &first[3..]].concat(), "{log}");
     assert!(log.contains("needs what is not finished: module:rivers, module:hills"), "{log}");
+    assert_eq!(String::from_utf8(bench.read("cancelled")).unwrap(), "104_0 104_1\n", "{}", answer.stderr);
+    assert!(answer.stderr.contains("could not start 104_0, 104_1"), "{}", answer.stderr);
+    assert!(answer.stderr.contains("the controller does not answer; waiting for it"), "{}", answer.stderr);
     for file in [
         "base/model.safetensors",
         "modules/rivers/adapter_model.safetensors",

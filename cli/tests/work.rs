@@ -132,6 +132,28 @@ fn a_job_holds_all_it_needs_and_nothing_of_this_machine() {
     let (_elsewhere, result) = computed(&made, "result");
     bench.succeeds(&["work", "verify", "with-teacher", text(&result)]);
 
+    // Nor is one computed that names files of whoever computes it, however right its hashes are.
+    copy_all(&made, &bench.path("curious"));
+    let curious = ["work", "run", "curious", "--out", "out"];
+    let mut manifest = String::new();
+    edit_json(&bench.path("curious/work.json"), |work| {
+        let teacher = &work["unit"]["training"]["inputs"]["teacher"];
+        manifest = format!("inputs/{}/stage.json", teacher.as_str().unwrap());
+    });
+    edit_json(&bench.path("curious").join(&manifest), |manifest| manifest["external"][0]["path"] = "/etc".into());
+    edit_json(&bench.path("curious/work.json"), |work| {
+        let files = work["files"].as_array_mut().unwrap();
+        let file = files.iter_mut().find(|file| file["path"] == manifest.as_str()).unwrap();
+        let path = bench.path("curious").join(&manifest);
+        file["bytes"] = fs::metadata(&path).unwrap().len().into();
+        file["sha256"] = sha256_of_file(&path).unwrap().into();
+    });
+    bench.fails(1, &curious, &["stage.json: `/etc` is not inside the job"]);
+    edit_json(&bench.path("curious/work.json"), |work| {
+        work["unit"]["training"]["inputs"]["teacher"] = "../../runs/tiny/stages/teacher".into();
+    });
+    bench.fails(1, &curious, &["curious: `../../runs/tiny/stages/teacher` is not inside the job"]);
+
     // An altered job is computed by nobody.
     bench.write("with-teacher/recipe.toml", fs::read_to_string(made.join("recipe.toml")).unwrap() + "# changed\n");
     let altered = ["work", "run", "with-teacher", "--out", "out"];
@@ -399,6 +421,25 @@ fn a_task_is_answered_elsewhere() {
     bench.fails(1, &["work", "verify", "job.tar", text(&fewer)], &["belongs to another job"]);
     let swapped = forged(&bench, &result, "swapped", |copy| copy_all(&fewer.join("answers"), &copy.join("answers")));
     refused(&swapped, &["it answers another number of items than the job asks"]);
+    // Other prompts with the same items: examples before each, which the job does not ask for.
+    let shots = ["eval", "--base", "base", "--module", "module=0.5", "--task", "rivers.toml", "--data", "data"];
+    bench.succeeds(&[&shots[..], &["--shots", "1", "--out", "shots"]].concat());
+    let helped = forged(&bench, &result, "helped", |copy| {
+        for file in ["rivers.json", "rivers.samples.jsonl"] {
+            fs::copy(bench.path("shots").join(file), copy.join("answers").join(file)).unwrap();
+        }
+    });
+    refused(&helped, &["it answers another set of questions than the job asks"]);
+    // Under the name of another task it would be put in that one's place.
+    let renamed = forged(&bench, &result, "renamed", |copy| {
+        fs::rename(copy.join("answers/rivers.json"), copy.join("answers/hills.json")).unwrap();
+        edit_json(&copy.join("result.json"), |record| {
+            let files = record["files"].as_array_mut().unwrap();
+            let file = files.iter_mut().find(|file| file["path"] == "answers/rivers.json").unwrap();
+            file["path"] = "answers/hills.json".into();
+        });
+    });
+    refused(&renamed, &["its files are not called `rivers.json` and `rivers.samples.jsonl`"]);
     let plain = ["eval", "--base", "base", "--task", "rivers.toml", "--data", "data", "--out", "plain"];
     bench.succeeds(&plain);
     let without = forged(&bench, &result, "without", |copy| {

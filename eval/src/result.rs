@@ -208,7 +208,7 @@ impl TaskResult {
         let Selection { subset, limit, seed, shots } = selection;
         let kind = task.kind.name();
         let (metrics, subsets) = figures(kind, samples);
-        let stem = file_stem(&task.name, subset.as_deref());
+        let samples_name = samples_name(&task.name, subset.as_deref());
         Self {
             lore: KIND.into(),
             schema: SCHEMA,
@@ -234,10 +234,7 @@ impl TaskResult {
             metrics,
             subsets,
             controls: controls(items, samples),
-            samples: SamplesIdentity {
-                file: format!("{stem}.samples.jsonl"),
-                sha256: hex(&Sha256::digest(lines(samples))),
-            },
+            samples: SamplesIdentity { file: samples_name, sha256: hex(&Sha256::digest(lines(samples))) },
         }
     }
 
@@ -324,6 +321,11 @@ pub(crate) fn figures(kind: &str, samples: &[Sample]) -> (BTreeMap<String, Estim
 /// Name of the file of a task's result.
 pub fn file_name(task: &str, subset: Option<&str>) -> String {
     format!("{}.json", file_stem(task, subset))
+}
+
+/// Name of the file of its samples, beside it.
+pub fn samples_name(task: &str, subset: Option<&str>) -> String {
+    format!("{}.samples.jsonl", file_stem(task, subset))
 }
 
 /// `task`, or `task.subset` with whatever is no part of a file's name replaced.

@@ -133,6 +133,10 @@ pub fn train_under(
         true => checkpoint::load(run.directory, run.identity, &mut parameters, &mut optimiser, &mut best)?,
         false => None,
     };
+    // A run that measures nothing has no best; a checkpoint with one did not come from such a run.
+    if stopping.is_none() {
+        best = None;
+    }
     let mut position = resumed.unwrap_or(Position { step: 0, tokens: 0 });
     follow_first(peers, &mut position, &mut parameters, &mut optimiser, &mut best);
     if position.step > 0 {

@@ -124,6 +124,19 @@ impl HeldOut for OfParameters {
 }
 
 #[test]
+fn a_checkpoint_brings_no_best_into_a_run_that_measures_nothing() {
+    let place = Place::new();
+    let killed = Killed { objective: NextToken(decoder(2, 9)), steps_left: Cell::new(7) };
+    let stopping = Stopping { held_out: &OfParameters, every: 2, patience: None };
+    catch_unwind(AssertUnwindSafe(|| place.train(&killed, Some(stopping)))).err().expect("it was killed");
+    let resumed = place.train(&NextToken(decoder(2, 9)), None);
+    assert_eq!(resumed.best, None);
+    assert!(resumed.metrics[5].held_out.is_some() && resumed.metrics[7].held_out.is_none(), "it went on after step 6");
+    let straight = Place::new().train(&NextToken(decoder(2, 9)), None);
+    assert_eq!(bits(resumed.parameters.iter()), bits(straight.parameters.iter()));
+}
+
+#[test]
 fn a_killed_run_keeps_the_same_best() {
     let stopping = |patience| Some(Stopping { held_out: &OfParameters, every: 2, patience });
     for patience in [None, Some(2)] {

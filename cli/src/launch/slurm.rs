@@ -3,6 +3,8 @@
 //! The run's folder must be visible on every node. Nothing but that folder says what is finished: whatever a job left
 //! unfinished is submitted again, and goes on from its last checkpoint.
 
+mod queue;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use lore_datasets::progress::Unit;
 
+use self::queue::{Queued, queue, submitted};
 use super::{Job, jobs};
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -182,7 +185,7 @@ done
             if let Some(last) = ids.last() {
                 command.arg(format!("--dependency=afterok:{last}"));
             }
-            let output = command.arg(&path).output().map_err(absent)?;
+            let output = submitted(command.arg(&path), &*self.session.progress)?;
             if !output.status.success() {
                 // A chain without its end is of no use.
                 let _ = Command::new("scancel").args(&ids).status();
@@ -197,7 +200,7 @@ done
         Ok(ids)
     }
 
-    /// Waits until none of the jobs is in the queue.
+    /// Waits until none of the jobs is in the queue. One that Slurm will not start any more is taken out of it.
     fn wait(&self, ids: &[String], unfinished: &dyn Fn() -> Vec<Box<dyn Stage>>) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
@@ -210,8 +213,12 @@ done
             task.advance(left.saturating_sub(now) as u64);
             left = now;
             match &queued {
-                Some(states) if states.is_empty() => break,
-                Some(states) => task.message(&states.iter().cloned().collect::<Vec<_>>().join(", ")),
+                Some(jobs) if jobs.is_empty() => break,
+                Some(jobs) => {
+                    let shown: BTreeSet<String> = jobs.iter().map(Queued::to_string).collect();
+                    task.message(&shown.into_iter().collect::<Vec<_>>().join(", "));
+                    self.give_up(jobs)?;
+                }
                 None => task.message("the controller does not answer"),
             }
             std::thread::sleep(POLL);
@@ -219,20 +226,23 @@ done
         task.finish(&format!("{left} left"));
         Ok(())
     }
-}
 
-/// What the jobs that are still in the queue are doing, or nothing if the controller does not answer.
-fn queue(ids: &[String]) -> Result<Option<BTreeSet<String>>> {
-    let output = Command::new("squeue")
-        .args(["--noheader", "--format=%j %T", "--jobs", &ids.join(",")])
-        .output()
-        .map_err(absent)?;
-    if output.status.success() {
-        return Ok(Some(String::from_utf8_lossy(&output.stdout).lines().map(|line| line.trim().to_owned()).collect()));
+    /// Cancels jobs whose launch failed, which Slurm holds until somebody comes: what they were to do is submitted again.
+    fn give_up(&self, jobs: &[Queued]) -> Result<()> {
+        let held: Vec<&str> = jobs.iter().filter(|job| job.will_not_start()).map(|job| job.id.as_str()).collect();
+        if held.is_empty() {
+            return Ok(());
+        }
+        // Where the controller does not answer just now, the next look finds them again.
+        if Command::new("scancel").args(&held).output().map_err(absent)?.status.success() {
+            self.session.progress.note(&format!(
+                "Slurm could not start {} and holds it; cancelled, to be submitted again. If nothing starts, see `sinfo -R`: the \
+                 node may be drained, which its administrator undoes",
+                held.join(", ")
+            ));
+        }
+        Ok(())
     }
-    // It has forgotten jobs that ended some minutes ago.
-    let gone = String::from_utf8_lossy(&output.stderr).contains("Invalid job id");
-    Ok(gone.then(BTreeSet::new))
 }
 
 fn absent(error: std::io::Error) -> Error {

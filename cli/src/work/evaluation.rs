@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use lore_eval::result::TaskResult;
-use lore_eval::task::subset_of;
+use lore_eval::result::{TaskResult, file_name, samples_name};
+use lore_eval::task::{Selection, subset_of};
 
 use super::outcome::Outcome;
 use super::unit::{Evaluation, INPUTS, Job};
@@ -125,8 +125,18 @@ pub fn verify(
     };
     same("task", result.task.sha256 == unit.sha256 && result.task.name == unit.name);
     same("subset", result.task.subset == unit.subset);
-    same("number of items", result.items.limit == unit.limit.map(|limit| limit as usize));
-    same("set of questions", result.items.answer_only);
+    let limit = unit.limit.map(|limit| limit as usize);
+    same("number of items", result.items.limit == limit);
+    // Not drawn by a seed of the worker's choice, and without solved examples.
+    let asked = Selection { subset: unit.subset.clone(), limit, ..Selection::default() };
+    same("set of questions", result.items.answer_only && result.selection() == asked);
+    // What is accepted is put beside other results, under these names.
+    let subset = unit.subset.as_deref();
+    let names = [file_name(&unit.name, subset), samples_name(&unit.name, subset)];
+    let named = file.file_name().is_some_and(|name| name == names[0].as_str()) && result.samples.file == names[1];
+    if !named {
+        problems.push(format!("its files are not called `{}` and `{}`", names[0], names[1]));
+    }
     if !problems.is_empty() {
         return Err(refused(outcome, &problems));
     }

@@ -84,9 +84,14 @@ pub fn is_plain(path: &str) -> bool {
     let parts = || Path::new(path).components();
     !path.is_empty()
         && path.len() <= 240
-        && parts().all(|part| matches!(part, Component::Normal(_)))
+        && stays_below(Path::new(path))
         && parts().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/") == path
         && !path.contains(|c: char| c.is_control() || matches!(c, '\\' | ':'))
+}
+
+/// Whether a path leads nowhere but down from where it starts.
+pub fn stays_below(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// Copies a file, making its folder.

@@ -245,6 +245,12 @@ fn copy_task(argument: &str, task: &Task, inputs: &Path) -> Result<String> {
     let file = [Some(argument), argument.rsplit_once('/').map(|(file, _)| file)].into_iter().flatten();
     match file.map(Path::new).find(|file| file.is_file()) {
         None => Ok(task.name.clone()),
+        Some(file) if file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") => {
+            Err(Error::Usage(format!(
+                "{}: a job takes a task's name or its own .toml file; a file of lm-evaluation-harness may include others",
+                file.display()
+            )))
+        }
         Some(file) => {
             files::copy(file, &inputs.join("task.toml"))?;
             Ok(format!("{INPUTS}/task.toml"))

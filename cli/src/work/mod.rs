@@ -5,6 +5,7 @@
 //! was computed again, and what is accepted goes where `lore run` and `lore eval` look for it.
 
 mod archive;
+mod comparison;
 mod evaluation;
 mod files;
 mod fraction;

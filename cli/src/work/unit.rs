@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::archive;
-use super::files::{Pinned, differences};
+use super::files::{Pinned, differences, is_plain, stays_below};
 use crate::error::{Error, Result};
 use crate::plan;
 use crate::recipe::Recipe;
@@ -89,6 +89,19 @@ pub struct Evaluation {
     pub limit: Option<u32>,
 }
 
+impl Unit {
+    /// What it names in the job's folder.
+    fn paths(&self) -> Vec<&String> {
+        match self {
+            Self::Training(unit) => unit.inputs.values().collect(),
+            Self::Evaluation(unit) => {
+                let modules = unit.modules.iter().map(|(path, _)| path);
+                [&unit.base, &unit.task].into_iter().chain(modules).collect()
+            }
+        }
+    }
+}
+
 impl Work {
     /// The unit with its files.
     pub fn new(unit: Unit, files: Vec<Pinned>) -> Self {
@@ -122,7 +135,7 @@ impl Job {
     /// Opens a job, a folder or a `.tar` file, and checks every file in it.
     ///
     /// # Errors
-    /// Something that is no job, was altered, or is of another version of the program.
+    /// Something that is no job, was altered, names files outside itself, or is of another version of the program.
     pub fn open(path: &Path) -> Result<Self> {
         let (folder, unpacked) = archive::open(path, EXPECTED)?;
         let refuse = |problem: String| Error::Failed(format!("{}: {problem}", path.display()));
@@ -141,6 +154,10 @@ impl Job {
                 "lore {} made it, this is lore {program}; the same version must compute and check it",
                 work.program
             )));
+        }
+        // Whoever computes it does not know who made it: it must not read what else is on their machine.
+        if let Some(outside) = work.unit.paths().into_iter().find(|path| !is_plain(path)) {
+            return Err(refuse(format!("`{}` is not inside the job", outside.escape_debug())));
         }
         let problems = differences(&folder, &work.files, &[NAME])?;
         if !problems.is_empty() {
@@ -185,6 +202,14 @@ impl Job {
         let mut manifest: Manifest =
             serde_json::from_slice(&text).map_err(Error::while_doing(format!("reading {}", path.display())))?;
         for external in &mut manifest.external {
+            if !stays_below(&external.path) {
+                let outside = external.path.display().to_string();
+                return Err(Error::Failed(format!(
+                    "{}: `{}` is not inside the job",
+                    path.display(),
+                    outside.escape_debug()
+                )));
+            }
             external.path = folder.join(&external.path);
         }
         Ok(Finished { folder, manifest })

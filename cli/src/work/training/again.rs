@@ -9,18 +9,13 @@ use lore_datasets::progress::Silent;
 use lore_train::StepMetrics;
 use tempfile::TempDir;
 
-use super::apart::{different_fact, tensors_apart};
 use super::{CHECKPOINTS, METRICS, Side, read_metrics};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::stages::{Finished, Manifest, Stage, run_in};
+use crate::work::comparison::{different_fact, step_apart, tensors_apart};
 use crate::work::unit::Training;
 use crate::work::{Outcome, files, refused};
-
-/// How far a loss may be from the one found, relative to it.
-const LOSS: f64 = 1e-3;
-/// How far a gradient's norm, which rounding moves more.
-const NORM: f64 = 2e-2;
 
 /// Computes parts of a training again.
 pub(super) struct Again<'a> {
@@ -61,7 +56,7 @@ impl Again<'_> {
 
     /// Some steps after a checkpoint must have the losses that are claimed; the largest difference.
     pub(super) fn some_steps(&self, start: u64, count: u64) -> Result<f64> {
-        let end = (start + count).min(self.unit.steps);
+        let end = start.saturating_add(count).min(self.unit.steps);
         let folder = self.interrupted(start)?;
         let session = self.session(Some(end));
         let outcome = run_in(folder.path(), self.stage, &self.unit.key, self.inputs, &session);
@@ -98,25 +93,7 @@ impl Again<'_> {
         let mut worst = 0.0f64;
         let after = |lines: &[StepMetrics]| lines.iter().filter(|line| line.step > start).cloned().collect::<Vec<_>>();
         for (claimed, found) in after(&self.claimed.metrics).iter().zip(&after(found)) {
-            let apart = |claimed: f64, found: f64| (claimed - found).abs() / found.abs().max(1e-6);
-            let loss = apart(claimed.loss, found.loss);
-            let exact = (claimed.step, claimed.tokens) == (found.step, found.tokens)
-                && claimed.learning_rate == found.learning_rate;
-            // Not close either where one of them is no number.
-            let close = loss <= LOSS
-                && apart(claimed.gradient_norm, found.gradient_norm) <= NORM
-                && (claimed.target_entropy - found.target_entropy).abs() <= LOSS * found.target_entropy.abs().max(1.0)
-                && (claimed.agreement - found.agreement).abs() <= NORM;
-            if !(exact && close) {
-                return Err(refused(
-                    self.outcome,
-                    &[format!(
-                        "step {} computed again has loss {} and gradient norm {}; {} and {} are claimed",
-                        found.step, found.loss, found.gradient_norm, claimed.loss, claimed.gradient_norm
-                    )],
-                ));
-            }
-            worst = worst.max(loss);
+            worst = worst.max(step_apart(claimed, found).map_err(|problem| refused(self.outcome, &[problem]))?);
         }
         Ok(worst)
     }

@@ -6,7 +6,6 @@
 
 mod accepted;
 mod again;
-mod apart;
 
 use std::collections::BTreeMap;
 use std::fs;
