@@ -126,7 +126,7 @@ impl HeldOut for OfParameters {
 #[test]
 fn a_checkpoint_brings_no_best_into_a_run_that_measures_nothing() {
     let place = Place::new();
-    let killed = Killed { objective: NextToken(decoder(2, 9)), steps_left: Cell::new(7) };
+    let killed = Killed::after(7, NextToken(decoder(2, 9)));
     let stopping = Stopping { held_out: &OfParameters, every: 2, patience: None };
     catch_unwind(AssertUnwindSafe(|| place.train(&killed, Some(stopping)))).err().expect("it was killed");
     let resumed = place.train(&NextToken(decoder(2, 9)), None);
