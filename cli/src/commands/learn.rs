@@ -13,7 +13,7 @@ use crate::models::{load_model, read_modules};
 use crate::passages;
 use crate::session::Session;
 
-/// Tokens of a passage.
+/// Tokens of a passage, where the model has positions for so many.
 const TOKENS: usize = 256;
 
 /// How weights are learnt.
@@ -42,9 +42,9 @@ impl LearnArguments {
     pub fn apply(&self, modules: &mut [WeightedModule], session: &Session) -> Result<()> {
         let Some(base) = &self.base else { return Ok(()) };
         let model = load_model(&base.resolve(session)?, &session.device.device()?)?;
-        model.check_length("--learn", TOKENS + 1)?;
+        let length = TOKENS.min(model.decoder.max_positions().saturating_sub(1));
         let texts = self.learn.iter().map(|path| {
-            let passages = passages::of_file(path, "--learn", self.passages as usize, TOKENS, &model)?;
+            let passages = passages::of_file(path, "--learn", self.passages as usize, length, &model)?;
             Ok(Text { name: path.display().to_string(), passages })
         });
         let texts = texts.collect::<Result<Vec<_>>>()?;
