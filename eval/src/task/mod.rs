@@ -225,7 +225,7 @@ struct TaskFile {
 }
 
 fn default_id() -> String {
-    "{{ file }}#{{ number }}".into()
+    template::ID.into()
 }
 
 /// The names of all kinds, as a person is told them.

@@ -26,20 +26,23 @@ pub(super) fn environment<'a>() -> Environment<'a> {
     environment
 }
 
-/// What the templates of a record see.
+/// The id of an item whose task declares none: whatever fields the record has, it names one record.
+pub(super) const ID: &str = "{{ place.file }}#{{ place.number }}";
+
+/// What the templates of a record see: where it stands, its own fields, which win, and `place`, where it stands, which wins.
 pub(super) fn variables(record: &FileRecord) -> Value {
     let (folders, last) = record.file.rsplit_once('/').unwrap_or(("", &record.file));
     let place = context! {
-        record => record.value,
         file => record.file,
         stem => last.rsplit_once('.').map_or(last, |(stem, _)| stem),
         folder => folders.rsplit('/').next().unwrap_or_default(),
         number => record.number,
     };
-    // The last map that knows a name wins: a record's own field before what is said of its place.
+    let named = context! { record => record.value, place => place };
+    // The last map that knows a name wins.
     match record.value.kind() {
-        ValueKind::Map => merge_maps([place, record.value.clone()]),
-        _ => place,
+        ValueKind::Map => merge_maps([place, record.value.clone(), named]),
+        _ => merge_maps([place, named]),
     }
 }
 

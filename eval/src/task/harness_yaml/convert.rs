@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::task::{
-    Cloze, Data, DataFormat, Generate, Kind, MultipleChoice, Rolling, Shots, Take, Task, template::environment,
+    Cloze, Data, DataFormat, Generate, Kind, MultipleChoice, Rolling, Shots, Take, Task,
+    template::{ID, environment},
 };
 
 /// Keys that say nothing about what is asked.
@@ -103,7 +104,7 @@ pub(super) fn task(keys: Map<String, Value>, sha256: String) -> Result<Task, Vec
         about: "a task file of lm-evaluation-harness".into(),
         license: None,
         data,
-        id: "{{ file }}#{{ number }}".into(),
+        id: ID.into(),
         subset: String::new(),
         description,
         shots,
