@@ -69,6 +69,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    memory::keep_freed();
     std::panic::set_hook(Box::new(report_defect));
     let arguments = Arguments::parse();
     match std::panic::catch_unwind(|| dispatch(&arguments)) {

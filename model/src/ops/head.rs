@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 pub use crate::cpu::divergence::{Divergence, SparseTargets, Sums};
 
 /// Positions whose logits exist at the same time.
-const CHUNK: usize = 256;
+const CHUNK: usize = 128;
 
 /// What the distribution at each position is held against.
 #[derive(Clone, Debug)]
