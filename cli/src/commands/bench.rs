@@ -28,7 +28,7 @@ use serde_json::json;
 use profile_table::{ProfileLine, print_profile, profile_lines};
 
 use crate::error::{Error, Result};
-use crate::memory::peak_resident;
+use crate::memory::{give_back, peak_resident};
 use crate::plan::memory::{self, Taught};
 use crate::session::Session;
 
@@ -289,6 +289,8 @@ impl Work {
         };
         let config = TrainConfig::default();
         let mut optimiser = AdamW::new(&parameters);
+        // What making random weights took is not the training's.
+        give_back();
         self.timed(self.rows, || {
             let (gradients, _) = gradients(&parameters, 0, &batch, 1, objective).expect("every position has a target");
             optimiser.step(&mut parameters, gradients, &config, |_| 1e-5, 1.0);
