@@ -67,7 +67,9 @@ pub fn general(general: &General, facts: &Facts) -> Estimate {
         let parameters = config.parameter_count() as u64;
         let keys_and_values = 2 * 4 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim;
         let cached = (sample.batch * general.sequence_length * keys_and_values) as u64;
-        estimate.memory = Some(memory::PROGRAM + 4 * parameters + cached);
+        // Scores of every sequence's next token, as they come, sorted, and as probabilities with their order.
+        let drawing = (4 * 4 * sample.batch * config.vocab_size) as u64;
+        estimate.memory = Some(memory::PROGRAM + 4 * parameters + cached + drawing + memory::SCORING);
         let computing = facts.seconds(2.0 * parameters as f64 * general.tokens as f64);
         // A GPU waits for its memory, a processor for its products.
         let reading =
