@@ -28,10 +28,20 @@ pub struct Workshop {
 
 impl Workshop {
     pub fn new() -> Self {
+        Self::of(false)
+    }
+
+    /// Its module has magnitudes (DoRA).
+    pub fn with_magnitudes() -> Self {
+        Self::of(true)
+    }
+
+    fn of(use_dora: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let matrix = |rows: usize, columns: usize| (0..rows * columns).map(|i| i as f32 / 7.0 - 0.5).collect();
         let mut config = AdapterConfig::uniform(2, 2.0);
         config.base_model_name_or_path = Some("small-base".into());
+        config.use_dora = use_dora;
         let update = |out_features| LowRank {
             a: matrix(2, 4),
             b: matrix(out_features, 2),
@@ -39,7 +49,7 @@ impl Workshop {
             in_features: 4,
             out_features,
             scale: 1.0,
-            magnitude: None,
+            magnitude: use_dora.then(|| matrix(1, out_features)),
         };
         let updates = [("model.layers.0.self_attn.q_proj", 4), ("model.layers.0.self_attn.v_proj", 2)];
         let adapter = Adapter {
