@@ -26,7 +26,8 @@ pub(crate) fn principal_factors(
     Ok(factors.map(|factor| factor.into_iter().map(|value| value / root).collect()))
 }
 
-/// The lengths of rows from their squares, as [`lore_model::projection::LowRank::lengths`] has them for an update of zero.
+/// The lengths of rows from their squares, as [`lore_model::projection::LowRank::with_magnitude`] finds them for an update of
+/// zero.
 pub(crate) fn magnitudes(squares: &[f64]) -> Vec<f32> {
     squares.iter().map(|square| square.sqrt() as f32).collect()
 }

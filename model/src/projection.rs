@@ -88,13 +88,26 @@ impl LowRank {
     /// The update of DoRA (Liu et al. 2024): every output of `W + scale·B·A` brought to its length in `magnitude`,
     /// `[1, out]`. `squares` are `W`'s own ([`Weight::squared_rows`]). No gradient passes through the lengths that are
     /// divided by, as in the paper and in PEFT.
+    ///
+    /// A row of `W + scale·B·A` that is all zeros has no direction to be brought to a length: it stays zero, and its gain is
+    /// 1, so that `B` learns as without magnitudes. (PEFT divides by zero there, and its outputs are not numbers.)
     pub fn with_magnitude(self, magnitude: Tensor<2>, weight: &Weight, squares: &[f64]) -> Self {
-        let gain = magnitude / self.lengths(weight, squares);
+        let lengths = self.lengths(weight, squares);
+        let row = |of: &dyn Fn(f32) -> f32| {
+            let values: Vec<f32> = lengths.iter().map(|&length| of(length)).collect();
+            matrix(values, 1, lengths.len(), &self.a.device().inner())
+        };
+        let gain = if lengths.contains(&0.0) {
+            let (of_some, of_none) = (|length: f32| f32::from(length != 0.0), |length: f32| f32::from(length == 0.0));
+            magnitude / row(&|length| length + of_none(length)) * row(&of_some) + row(&of_none)
+        } else {
+            magnitude / row(&|length| length)
+        };
         Self { b: self.b * gain.clone().transpose(), gain: Some(gain), ..self }
     }
 
-    /// The lengths of the rows of `W + scale·B·A`, `[1, out]`: `√(‖w‖² + 2s·b·(A·w) + s²·bᵀ(A·Aᵀ)b)`, never forming `B·A`.
-    pub fn lengths(&self, weight: &Weight, squares: &[f64]) -> Tensor<2> {
+    /// The lengths of the rows of `W + scale·B·A`: `√(‖w‖² + 2s·b·(A·w) + s²·bᵀ(A·Aᵀ)b)`, never forming `B·A`.
+    fn lengths(&self, weight: &Weight, squares: &[f64]) -> Vec<f32> {
         let (a, b) = (self.a.clone().inner(), self.b.clone().inner());
         let [rank, _] = a.dims();
         let across = values(&product(&weight.dense().inner(), &a));
@@ -102,14 +115,11 @@ impl LowRank {
         let (scale, b) = (f64::from(self.scale), values(&b));
         let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>();
         let rows = squares.iter().zip(b.chunks_exact(rank).zip(across.chunks_exact(rank)));
-        let lengths: Vec<f32> = rows
-            .map(|(square, (b, across))| {
-                let own: f64 = gram.chunks_exact(rank).zip(b).map(|(row, &b_k)| f64::from(b_k) * dot(row, b)).sum();
-                (square + 2.0 * scale * dot(b, across) + scale * scale * own).max(0.0).sqrt() as f32
-            })
-            .collect();
-        let count = lengths.len();
-        matrix(lengths, 1, count, &self.a.device().inner())
+        rows.map(|(square, (b, across))| {
+            let own: f64 = gram.chunks_exact(rank).zip(b).map(|(row, &b_k)| f64::from(b_k) * dot(row, b)).sum();
+            (square + 2.0 * scale * dot(b, across) + scale * scale * own).max(0.0).sqrt() as f32
+        })
+        .collect()
     }
 
     /// The update at a weight: its scale times as much, its gain as much further from 1.

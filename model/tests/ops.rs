@@ -189,6 +189,33 @@ fn an_update_with_magnitudes_matches() {
     });
 }
 
+/// Without a direction nothing is brought to a length: the row stays zero, `B` learns as without magnitudes, and the
+/// magnitude does not learn.
+#[test]
+fn a_row_of_zeros_with_a_magnitude_stays_zero_and_learns() {
+    let (mut w, a, mut b) = (M::random(3, 7, 6), M::random(2, 7, 7), M::random(3, 2, 8));
+    w.v[7..14].fill(0.0);
+    b.v[2..4].fill(0.0);
+    let squares: Vec<f64> = (0..3).map(|r| (0..7).map(|c| w.at(r, c).powi(2)).sum()).collect();
+    let length = |r: usize| {
+        let moved = |c: usize| w.at(r, c) + 0.7 * (0..2).map(|k| b.at(r, k) * a.at(k, c)).sum::<f64>();
+        (0..7).map(|c| moved(c).powi(2)).sum::<f64>().sqrt()
+    };
+    let lengths: Vec<f64> = (0..3).map(length).collect();
+    assert_eq!(lengths[1], 0.0);
+    let projection = |x: &[Tensor<2>]| {
+        let weight = Weight::Dense(w.tensor());
+        let update = LowRank::new(x[1].clone(), x[2].clone(), 0.7).with_magnitude(x[3].clone(), &weight, &squares);
+        Projection { weight, bias: None, update: Some(update), beside: Vec::new() }.forward(x[0].clone())
+    };
+    check(&[M::random(4, 7, 5), a.clone(), b.clone(), M::random(1, 3, 9)], projection, |x| {
+        let inner = M { rows: 4, columns: 2, v: matmul_t(&x[0], &x[1]) };
+        let (plain, update) = (matmul_t(&x[0], &w), matmul_t(&inner, &x[2]));
+        let gain = |r: usize| if r == 1 { 1.0 } else { x[3].at(0, r) / lengths[r] };
+        plain.iter().zip(update).enumerate().map(|(i, (a, b))| gain(i % 3) * (a + 0.7 * b)).collect()
+    });
+}
+
 /// In training: inputs of the update that are left out, and where it began taken out again.
 #[test]
 fn an_update_with_a_mask_and_a_start_matches() {

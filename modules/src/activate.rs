@@ -85,7 +85,7 @@ impl LoadedModule {
 }
 
 /// The base with `modules` active, each multiplied by its weight: exactly `W + Σ weight · ΔW`, where `ΔW` is
-/// `scale · B·A`, or `m ∘ (W + scale · B·A) / ‖W + scale · B·A‖ − W` with magnitudes `m`.
+/// `scale · B·A`, or `m ∘ (W + scale · B·A) / ‖W + scale · B·A‖ − W` with magnitudes `m`, where a row of zeros stays one.
 pub fn activate(base: &Decoder, modules: &[(&LoadedModule, f32)]) -> Decoder {
     base.with_updates_of(|path, projection| {
         let update = |(module, weight): &(&LoadedModule, f32)| Some((module.update_of(path, projection)?, *weight));

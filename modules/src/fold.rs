@@ -40,7 +40,8 @@ pub fn folded<'a>(
     }
 }
 
-/// `ΔW = m ∘ V / ‖V‖ − W` with `V = W + scale · B·A`, row by row.
+/// `ΔW = m ∘ V / ‖V‖ − W` with `V = W + scale · B·A`, row by row. A row of `V` that is zero stays zero, as it does beside the
+/// base ([`LowRank::with_magnitude`](lore_model::projection::LowRank::with_magnitude)).
 fn with_magnitude(weight: &[f32], update: &LowRank) -> DMatrix<f64> {
     let change = Factors::of(update, 1.0).dense();
     let columns = update.in_features;
@@ -52,7 +53,7 @@ fn with_magnitude(weight: &[f32], update: &LowRank) -> DMatrix<f64> {
         .enumerate()
         .map(|(row, magnitude)| {
             let length = root_of_squares((0..columns).map(|column| base(row, column) + change[(row, column)]));
-            f64::from(*magnitude) / length
+            if length == 0.0 { 1.0 } else { f64::from(*magnitude) / length }
         })
         .collect();
     DMatrix::from_fn(update.out_features, columns, |row, column| {
