@@ -2,6 +2,7 @@
 
 mod clock;
 mod commands;
+mod composing;
 mod device;
 mod error;
 mod launch;

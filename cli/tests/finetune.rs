@@ -233,7 +233,7 @@ fn all_modules_at_weights_and_as_one_are_rows_of_the_matrix() {
     assert_eq!(row("ties")["description"], "All modules made one: ties, density 0.2.");
     assert_eq!(row("ties")["kind"], "combination");
 
-    let wrong = "composed = [{ method = \"svd\", density = 0.5 }, { method = \"ties\", density = 0.0, rank = 0 }, { method = \"knots\" }, { method = \"knots\" }]\n";
+    let wrong = "composed = [{ method = \"svd\", density = 0.5 }, { method = \"ties\", density = 0.0, rank = 0 }, { method = \"knots\" }, { method = \"knots\" }, { method = \"cat\", density = 0.5 }]\n";
     let recipe = RECIPE.replace("[evaluate]\n", &format!("[evaluate]\n{wrong}"));
     bench.write("wrong.toml", &recipe);
     let parts = [
@@ -242,6 +242,8 @@ fn all_modules_at_weights_and_as_one_are_rows_of_the_matrix() {
         "evaluate.composed[2].rank",
         "evaluate.composed[4]",
         "the same as an earlier one",
+        "evaluate.composed[5].method",
+        "the exact sum, which `sum` in `combine` compares",
     ];
     bench.fails(2, &["run", "wrong.toml"], &parts);
     bench.write("dora.toml", RECIPE.replace("alpha = 2 }", "alpha = 2, dora = true }").replace("[evaluate]\n", rows));

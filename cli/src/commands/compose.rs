@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use lore_datasets::progress::Unit;
-use lore_modules::compose::{DARE_DENSITY, Method, TRIM_DENSITY, compose};
+use lore_modules::compose::{Method, compose};
 use lore_modules::{Adapter, peft};
 
 use super::convert::Dtype;
 use super::learn::LearnArguments;
+use crate::composing::MethodName;
 use crate::error::{Error, Result};
 use crate::location::{ModuleArgument, WeightedModule, resolve_modules};
 use crate::session::Session;
@@ -53,27 +54,6 @@ pub struct ComposeArguments {
     dtype: Dtype,
 }
 
-/// Methods by their names on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum MethodName {
-    /// The weighted sum, exactly: ranks add up
-    Cat,
-    /// The weighted sum, exactly, at the smallest rank that holds it
-    Linear,
-    /// The weighted sum, cut to its largest singular values
-    Svd,
-    /// Trim small values, elect signs, average what agrees (arXiv 2306.01708)
-    Ties,
-    /// Drop values at random, scale up the rest, add (arXiv 2311.03099)
-    DareLinear,
-    /// Drop values at random, scale up the rest, elect signs, average what agrees
-    DareTies,
-    /// TIES in a singular basis that the modules share (arXiv 2410.19735)
-    Knots,
-    /// Trim small values, add
-    MagnitudePrune,
-}
-
 fn density(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
@@ -84,33 +64,17 @@ fn density(text: &str) -> Result<f64, String> {
 impl ComposeArguments {
     /// The method with its settings; those it does not have are refused.
     fn method(&self) -> Result<Method> {
-        use MethodName::{Cat, DareLinear, DareTies, Knots, Linear, MagnitudePrune, Svd, Ties};
-        let cuts = !matches!(self.method, Cat | Linear);
-        let thins = !matches!(self.method, Cat | Linear | Svd);
-        let draws = matches!(self.method, DareLinear | DareTies);
-        let name = clap::ValueEnum::to_possible_value(&self.method).map(|value| value.get_name().to_owned());
-        let name = name.unwrap_or_default();
+        let method = self.method;
         for (given, has, option, hint) in [
-            (self.rank.is_some(), cuts, "--rank", "; use --method svd to cut the sum to a rank"),
-            (self.density.is_some(), thins, "--density", ""),
-            (self.seed.is_some(), draws, "--seed", ""),
+            (self.rank.is_some(), !method.is_exact(), "--rank", "; use --method svd to cut the sum to a rank"),
+            (self.density.is_some(), method.leaves_out(), "--density", ""),
+            (self.seed.is_some(), method.draws(), "--seed", ""),
         ] {
             if given && !has {
-                return Err(Error::Usage(format!("{option}: --method {name} does not use it{hint}")));
+                return Err(Error::Usage(format!("{option}: --method {} does not use it{hint}", method.name())));
             }
         }
-        let (rank, seed) = (self.rank.map(|rank| rank as usize), self.seed.unwrap_or(0));
-        let density = |default: f64| self.density.unwrap_or(default);
-        Ok(match self.method {
-            Cat => Method::Cat,
-            Linear => Method::Linear,
-            Svd => Method::Svd { rank },
-            Ties => Method::Ties { density: density(TRIM_DENSITY), rank },
-            DareLinear => Method::DareLinear { density: density(DARE_DENSITY), seed, rank },
-            DareTies => Method::DareTies { density: density(DARE_DENSITY), seed, rank },
-            Knots => Method::Knots { density: density(TRIM_DENSITY), rank },
-            MagnitudePrune => Method::MagnitudePrune { density: density(TRIM_DENSITY), rank },
-        })
+        Ok(method.with(self.density, self.rank.map(|rank| rank as usize), self.seed.unwrap_or(0)))
     }
 }
 

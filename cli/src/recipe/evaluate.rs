@@ -1,7 +1,9 @@
 //! `[evaluate]`: what is measured.
 
-use lore_modules::compose::{DARE_DENSITY, Method, TRIM_DENSITY};
+use lore_modules::compose::Method;
 use serde::{Deserialize, Serialize};
+
+use crate::composing::MethodName;
 
 /// `[evaluate]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,8 +56,8 @@ pub enum Combine {
 /// All modules at weight 1 as one module, as `lore compose` makes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Composed {
-    /// How.
-    pub method: ComposeMethod,
+    /// How: any way but the exact sum, which [`Combine::Sum`] is.
+    pub method: MethodName,
     /// Part of the values kept; absent, the usual one of the method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub density: Option<f64>,
@@ -64,42 +66,15 @@ pub struct Composed {
     pub rank: Option<usize>,
 }
 
-/// Methods that make something else than the sum, by their names in `lore compose --method`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ComposeMethod {
-    /// The sum, cut to its largest singular values.
-    Svd,
-    /// Trimmed, signs elected, what agrees averaged.
-    Ties,
-    /// Thinned out at random and added.
-    DareLinear,
-    /// Thinned out at random, signs elected, what agrees averaged.
-    DareTies,
-    /// TIES in a basis that the modules share.
-    Knots,
-    /// Trimmed and added.
-    MagnitudePrune,
-}
-
 impl Composed {
     /// The method with its settings; what it leaves out at random follows from `seed`.
     pub fn method(&self, seed: u64) -> Method {
-        let rank = self.rank;
-        let density = |usual: f64| self.density.unwrap_or(usual);
-        match self.method {
-            ComposeMethod::Svd => Method::Svd { rank },
-            ComposeMethod::Ties => Method::Ties { density: density(TRIM_DENSITY), rank },
-            ComposeMethod::DareLinear => Method::DareLinear { density: density(DARE_DENSITY), seed, rank },
-            ComposeMethod::DareTies => Method::DareTies { density: density(DARE_DENSITY), seed, rank },
-            ComposeMethod::Knots => Method::Knots { density: density(TRIM_DENSITY), rank },
-            ComposeMethod::MagnitudePrune => Method::MagnitudePrune { density: density(TRIM_DENSITY), rank },
-        }
+        self.method.with(self.density, self.rank, seed)
     }
 
     /// What its row is called: the method, and what is said of it beside that.
     pub fn label(&self) -> String {
-        let mut label = self.method(0).name().to_owned();
+        let mut label = self.method.name().to_owned();
         if let Some(density) = self.density {
             label += &format!(", density {density}");
         }

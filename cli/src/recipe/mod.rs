@@ -20,7 +20,7 @@ use lore_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-pub use evaluate::{Combine, ComposeMethod, Composed, Evaluate};
+pub use evaluate::{Combine, Composed, Evaluate};
 pub use general::{General, Sample};
 pub use module::{Joint, ModuleConfig, Rehearse};
 pub use shape::Shape;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Check;
-use crate::recipe::{ComposeMethod, Recipe};
+use crate::recipe::Recipe;
 
 impl Check<'_> {
     pub(super) fn evaluate(&mut self, recipe: &Recipe) {
@@ -29,11 +29,13 @@ impl Check<'_> {
         let mut labels = BTreeSet::new();
         for (index, composed) in evaluate.composed.iter().enumerate() {
             let at = |key: &str| format!("evaluate.composed.{index}.{key}");
+            let exact = composed.method.is_exact();
+            self.that(!exact, &at("method"), "makes the exact sum, which `sum` in `combine` compares");
             self.that(composed.rank != Some(0), &at("rank"), "must be at least 1");
             let share = composed.density.is_none_or(|density| density > 0.0 && density <= 1.0);
             self.that(share, &at("density"), "must be more than 0 and at most 1");
-            let thins = composed.density.is_none() || composed.method != ComposeMethod::Svd;
-            self.that(thins, &at("density"), "is not for `svd`, which leaves no value out");
+            let leaves_out = exact || composed.density.is_none() || composed.method.leaves_out();
+            self.that(leaves_out, &at("density"), "is not for `svd`, which leaves no value out");
             let new = labels.insert(composed.label());
             self.that(new, &format!("evaluate.composed.{index}"), "says the same as an earlier one");
         }
