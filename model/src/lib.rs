@@ -39,5 +39,6 @@ pub mod publish;
 pub mod save;
 pub mod tokenizer;
 pub mod weights;
+pub mod whole;
 
 pub use error::Error;

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::Error;
+use crate::whole::{folder_beside, folder_of};
 
 /// Every folder this program writes holds a file of this name, a JSON object whose key `lore` says what
 /// the folder is: `base` or `module`.
@@ -24,16 +25,9 @@ pub fn write_folder<T, E: From<Error>>(folder: &Path, fill: impl FnOnce(&Path) -
         move |error| Error::io(action, &path, error)
     };
     let occupied = is_occupied(folder)?;
-    let parent = match folder.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    let parent = folder_of(folder);
     fs::create_dir_all(parent).map_err(io("create", parent))?;
-    let mut temporary = tempfile::Builder::new();
-    temporary.prefix(".lore-writing-");
-    #[cfg(unix)]
-    temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    let temporary = temporary.tempdir_in(parent).map_err(io("write in", parent))?;
+    let temporary = folder_beside(parent).map_err(io("write in", parent))?;
 
     let outcome = fill(temporary.path())?;
 

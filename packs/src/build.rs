@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use lore_model::whole::{file_beside, folder_of};
 use lore_modules::peft::Facts;
 use sha2::{Digest, Sha256};
 
@@ -192,13 +193,9 @@ fn write_envelope(output: &mut dyn Write, manifest: &[u8], signature: Option<(Ve
 
 /// Writes a pack beside its place, reads it back as a stranger would, and gives it its name.
 fn write_pack(output: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Verified> {
-    let folder = output.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    let folder = folder_of(output);
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".lore-writing-");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let mut temporary = builder.tempfile_in(folder).map_err(Error::io(folder))?;
+    let mut temporary = file_beside(folder).map_err(Error::io(folder))?;
     let mut file = BufWriter::with_capacity(1 << 17, temporary.as_file_mut());
     fill(&mut file)?;
     write_end(&mut file).and_then(|()| file.flush()).map_err(Error::io(output))?;

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use lore_model::whole::WRITING;
 use sha2::{Digest, Sha256};
 
 use crate::canonical::hex;
@@ -18,8 +19,6 @@ use crate::verify::{Verified, unpack};
 
 /// The facts as a page for people, beside the content.
 const PAGE: &str = "card.html";
-/// How the name of a folder begins in which something is prepared.
-const WRITING: &str = ".lore-writing-";
 
 /// Where the content of a published pack lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

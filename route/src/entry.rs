@@ -19,6 +19,7 @@ use std::path::Path;
 use lore_model::fingerprint::Fingerprint;
 use lore_model::weights::safetensors_header::Header;
 use lore_model::weights::safetensors_writer::{SafetensorsWriter, StoredType};
+use lore_model::whole::{file_beside, folder_of};
 
 use crate::arrow::{Input, Prototypes};
 use crate::error::Error;
@@ -151,12 +152,8 @@ pub(crate) fn write(path: &Path, entries: &[(&str, &Entry)]) -> Result<(), Error
         }
         metadata.extend(entry.metadata().map(|(key, text)| (format!("{prefix}{key}"), text)));
     }
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".lore-writing-");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let temporary = builder.tempfile_in(folder).map_err(Error::io(folder))?;
+    let folder = folder_of(path);
+    let temporary = file_beside(folder).map_err(Error::io(folder))?;
     let mut writer = SafetensorsWriter::create(temporary.path(), StoredType::F32, &shapes, &metadata)?;
     for ((name, _), values) in shapes.iter().zip(values) {
         writer.write(name, values)?;

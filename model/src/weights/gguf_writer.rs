@@ -5,12 +5,13 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::TempPath;
 
 use super::dequantise::BlockFormat;
 use super::gguf_metadata::Value;
 use super::quantise::q8_0;
 use crate::Error;
+use crate::whole::{file_beside, folder_of};
 
 /// Where tensors begin, unless `general.alignment` says otherwise.
 const ALIGNMENT: u64 = 32;
@@ -72,14 +73,9 @@ impl GgufWriter {
         header.resize(header.len().next_multiple_of(ALIGNMENT as usize), 0);
 
         let io = |error| Error::io("write", path, error);
-        let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, error))?;
-        let mut temporary = tempfile::Builder::new();
-        temporary.prefix(".lore-writing-");
-        #[cfg(unix)]
-        temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let temporary: NamedTempFile = temporary.tempfile_in(folder).map_err(io)?;
-        let (file, temporary) = temporary.into_parts();
+        let (file, temporary) = file_beside(folder).map_err(io)?.into_parts();
         let pending = tensors.iter().rev().cloned().collect();
         let mut writer =
             Self { path: path.to_owned(), temporary, file: BufWriter::with_capacity(1 << 20, file), pending };

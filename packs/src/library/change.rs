@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lore_model::whole::folder_beside;
+
 use super::{Held, Installed, Policy, Staged, rules};
 use crate::error::{Error, Result};
 use crate::format::MANIFEST;
@@ -23,11 +25,7 @@ impl Held<'_> {
     /// Those of verifying, and of writing; nothing is left behind.
     pub fn stage(&self, pack: &Path, origin: &str, base: Option<&Base>) -> Result<Staged> {
         let tmp = self.library.root.join("tmp");
-        let mut builder = tempfile::Builder::new();
-        builder.prefix("install-");
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755));
-        let folder = builder.tempdir_in(&tmp).map_err(Error::io(&tmp))?;
+        let folder = folder_beside(&tmp).map_err(Error::io(&tmp))?;
         let verified = unpack(pack, folder.path(), base)?;
         sync_folder(folder.path()).map_err(Error::io(folder.path()))?;
         Ok(Staged { folder, origin: origin.to_owned(), verified })

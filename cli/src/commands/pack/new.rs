@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lore_model::whole::{folder_beside, folder_of};
 use lore_packs::manifest::is_name;
 
 use super::project::{ABOUT, PROJECT};
@@ -58,7 +59,7 @@ pub fn new(arguments: &NewArguments) -> Result<()> {
     if folder.exists() {
         return Err(Error::Usage(format!("{name} exists already; choose another name or move it away")));
     }
-    let scratch = tempfile::Builder::new().prefix(".lore-writing-").tempdir_in(".").map_err(Error::io("."))?;
+    let scratch = folder_beside(Path::new(".")).map_err(Error::io("."))?;
     let project = scratch.path().join(name);
     let corpus = project.join("corpus");
     fs::create_dir_all(&corpus).map_err(Error::io(&corpus))?;
@@ -69,7 +70,7 @@ pub fn new(arguments: &NewArguments) -> Result<()> {
     let base = match recipe {
         Some(path) => {
             Recipe::open(path)?;
-            let folder = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+            let folder = folder_of(path);
             let folder = std::path::absolute(folder).map_err(Error::io(folder))?;
             with_absolute_files(&fs::read_to_string(path).map_err(Error::io(path))?, &folder)
         }
