@@ -12,8 +12,8 @@ use bench::{Bench, Options};
 use lore_model::Decoder;
 use lore_model::sampling::{Random, Sampling};
 use lore_modules::on_demand::ModuleSet;
-use lore_serve::engine::{Event, Job};
-use lore_serve::{Chooser, Wanted};
+use lore_serve::engine::{Event, Job, Refused};
+use lore_serve::{Chooser, EngineConfig, Wanted};
 use serde_json::json;
 
 /// Says when it is asked, and chooses when it is told to.
@@ -74,6 +74,38 @@ fn who_left_is_not_scored() {
         events.iter().filter(|(_, event)| matches!(event, Event::Prompt(_))).count()
     };
     assert_eq!((scored(&left), scored(&stayed)), (0, 1));
+}
+
+#[test]
+fn who_waits_to_be_scored_has_a_place_in_the_queue() {
+    let bench = Bench::new();
+    let ((asked, ask), (go, go_on)) = (channel(), channel());
+    let engine = EngineConfig { queue: 4, ..Options::default().engine };
+    let service = bench.service(1 << 30, None, Some(Box::new(Gate { asked, go_on })), engine);
+    let (ask, go) = (ask, go);
+    let none = || Wanted::Set(ModuleSet::none());
+    let submit = |count: usize| {
+        let (jobs, events): (Vec<Job>, Vec<_>) = (0..count).map(|_| job(none(), true, 0)).unzip();
+        service.engine.submit(jobs).map(|()| events)
+    };
+    let (first, of_first) = job(Wanted::Auto, false, 1);
+    service.engine.submit(vec![first]).unwrap();
+    ask.recv().unwrap();
+    // These come in together, while modules are chosen for the first.
+    let ((one, of_one), (two, of_two)) = (job(none(), true, 0), job(none(), true, 2));
+    let (last, of_last) = job(Wanted::Auto, false, 1);
+    service.engine.submit(vec![one, two, last]).unwrap();
+    assert_eq!(submit(1).err(), Some(Refused::Full));
+    go.send(()).unwrap();
+    // Modules are chosen for the last. Two wait to be scored, and with it take three of the four places.
+    ask.recv().unwrap();
+    assert_eq!(submit(2).err(), Some(Refused::Full));
+    go.send(()).unwrap();
+    let ended = |events: &Receiver<(usize, Event)>| events.iter().any(|(_, event)| matches!(event, Event::Done(..)));
+    assert!([of_first, of_one, of_two, of_last].iter().all(ended));
+    // All places are given back, each once.
+    assert_eq!(submit(5).err(), Some(Refused::Full));
+    assert!(submit(4).unwrap().iter().all(ended));
 }
 
 struct Defective;

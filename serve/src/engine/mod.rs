@@ -31,7 +31,7 @@ pub struct EngineConfig {
     pub slots: usize,
     /// Tokens of a prompt and its answer, at most.
     pub context: usize,
-    /// Jobs that may wait.
+    /// Jobs that may wait, to be written or to be scored.
     pub queue: usize,
 }
 
@@ -132,9 +132,19 @@ pub struct Status {
 }
 
 struct Shared {
+    /// Places in the queue that are taken.
     waiting: AtomicUsize,
     stopping: AtomicBool,
     status: Mutex<Status>,
+}
+
+/// A job's place in the queue, given back when the job is being computed or will never be.
+struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The thread that computes. Dropping it ends the jobs and waits for the thread.
@@ -144,7 +154,7 @@ pub struct Engine {
     folders: Arc<Folders>,
     auto: bool,
     shared: Arc<Shared>,
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<(Job, Place)>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -218,8 +228,9 @@ impl Engine {
         if taken.is_err() {
             return Err(Refused::Full);
         }
+        let places: Vec<Place> = (0..count).map(|_| Place(self.shared.clone())).collect();
         let sender = self.jobs.as_ref().ok_or(Refused::Stopped)?;
-        for job in jobs {
+        for job in jobs.into_iter().zip(places) {
             sender.send(job).map_err(|_| Refused::Stopped)?;
         }
         Ok(())

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use lore_model::Decoder;
 use lore_modules::on_demand::{ActiveSet, LeaseError, ModuleSet, OnDemand, PrefixCache, SetKey};
 
-use super::{Event, Failure, Finish, Folders, Job, Shared, Started};
+use super::{Event, Failure, Finish, Folders, Job, Place, Shared, Started};
 use crate::base::Base;
 use crate::chooser::{Chooser, Wanted};
 
@@ -28,7 +28,7 @@ pub(super) struct Worker {
     folders: Arc<Folders>,
     chooser: Option<Box<dyn Chooser>>,
     cache: PrefixCache,
-    receiver: Receiver<Job>,
+    receiver: Receiver<(Job, Place)>,
     shared: Arc<Shared>,
     waiting: VecDeque<Waiting>,
     scoring: Vec<(Waiting, ActiveSet)>,
@@ -39,7 +39,16 @@ pub(super) struct Worker {
 
 struct Waiting {
     job: Job,
+    /// Until it is computed.
+    place: Option<Place>,
+    /// Whether its sender was told that it has started.
     started: bool,
+}
+
+impl Waiting {
+    fn new((job, place): (Job, Place)) -> Self {
+        Self { job, place: Some(place), started: false }
+    }
 }
 
 struct Running {
@@ -58,7 +67,7 @@ impl Worker {
         folders: Arc<Folders>,
         chooser: Option<Box<dyn Chooser>>,
         cache: PrefixCache,
-        receiver: Receiver<Job>,
+        receiver: Receiver<(Job, Place)>,
         shared: Arc<Shared>,
     ) -> Self {
         let (waiting, scoring, running) = (VecDeque::new(), Vec::new(), Vec::new());
@@ -83,14 +92,14 @@ impl Worker {
         let idle = self.waiting.is_empty() && self.scoring.is_empty() && self.running.is_empty();
         if idle {
             match self.receiver.recv_timeout(IDLE) {
-                Ok(job) => self.waiting.push_back(Waiting { job, started: false }),
+                Ok(job) => self.waiting.push_back(Waiting::new(job)),
                 Err(RecvTimeoutError::Timeout) => return true,
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
         loop {
             match self.receiver.try_recv() {
-                Ok(job) => self.waiting.push_back(Waiting { job, started: false }),
+                Ok(job) => self.waiting.push_back(Waiting::new(job)),
                 Err(TryRecvError::Empty) => return true,
                 // What is being done is done to its end, unless it is stopped.
                 Err(TryRecvError::Disconnected) => return true,
@@ -100,7 +109,7 @@ impl Worker {
 
     fn end_all(&mut self) {
         self.composed = None;
-        while let Some(waiting) = self.take_first() {
+        for waiting in self.waiting.drain(..) {
             send(&waiting.job, Event::Failed(Failure::Stopping));
         }
         for (waiting, _) in self.scoring.drain(..) {
@@ -112,14 +121,6 @@ impl Worker {
         }
     }
 
-    fn take_first(&mut self) -> Option<Waiting> {
-        let first = self.waiting.pop_front()?;
-        if !first.started {
-            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-        }
-        Some(first)
-    }
-
     /// Starts jobs in the order they came, as long as there is room for the next one.
     fn admit(&mut self) {
         if self.waiting.is_empty() {
@@ -128,7 +129,7 @@ impl Worker {
         self.composed = None;
         while let Some(first) = self.waiting.front() {
             if first.job.cancelled.load(Ordering::Relaxed) {
-                self.take_first();
+                self.waiting.pop_front();
                 continue;
             }
             let scores = first.job.score_prompt;
@@ -157,7 +158,7 @@ impl Worker {
                 took: began.elapsed(),
                 known: 0,
             };
-            let first = self.take_first().expect("looked at above");
+            let first = self.waiting.pop_front().expect("looked at above");
             self.start(first, active, started);
         }
         let mut status = self.shared.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -166,8 +167,9 @@ impl Worker {
     }
 
     fn fail_first(&mut self, failure: Failure) {
-        if let Some(first) = self.take_first() {
-            send(&first.job, Event::Failed(failure));
+        if let Some(Waiting { job, place, .. }) = self.waiting.pop_front() {
+            drop(place);
+            send(&job, Event::Failed(failure));
         }
     }
 
@@ -203,13 +205,15 @@ impl Worker {
     }
 
     fn start(&mut self, waiting: Waiting, active: ActiveSet, mut started: Started) {
-        let Waiting { job, started: before } = waiting;
+        let Waiting { job, place, started: before } = waiting;
         if job.score_prompt {
             if before || send(&job, Event::Started(started)) {
-                self.scoring.push((Waiting { job, started: true }, active));
+                // It keeps its place, for it waits for others to be scored.
+                self.scoring.push((Waiting { job, place, started: true }, active));
             }
             return;
         }
+        drop(place);
         if job.max_tokens == 0 {
             send(&job, Event::Started(started));
             send(&job, Event::Done(Finish::Length, None));

@@ -36,6 +36,7 @@ impl Worker {
                 place += 1;
             }
         }
+        batch.iter_mut().for_each(|(waiting, _)| waiting.place = None);
         let decoder = batch[0].1.on(&self.base.decoder);
         let prompts: Vec<Prompt<'_>> = batch
             .iter()
