@@ -5,6 +5,7 @@ use std::path::Path;
 use lore_datasets::evaluation::EvalPassage;
 use lore_datasets::split::Split;
 use lore_eval::statistics::{Measured, bits_per_byte};
+use lore_model::Decoder;
 use lore_model::fingerprint::Fingerprint;
 use lore_modules::Adapter;
 use lore_route::build::{General, Settings, TopicText, entry};
@@ -36,13 +37,12 @@ pub struct EntryMaker {
 }
 
 impl EntryMaker {
-    /// Reads general English, given as passages.
+    /// Reads general English, given as passages, with a base, or as much of it as a router of `settings` looks through.
     ///
     /// # Errors
-    /// Too few of them.
-    pub fn new(model: &LoadedModel, base: Fingerprint, general: &[Vec<u32>]) -> Result<Self> {
-        let settings = Settings::of(&model.decoder);
-        let reader = Reader::new(&model.decoder, settings.layer, settings.tokens);
+    /// Too few of them; a base in blocks.
+    pub fn new(decoder: &Decoder, settings: Settings, base: Fingerprint, general: &[Vec<u32>]) -> Result<Self> {
+        let reader = Reader::new(decoder, settings.layer, settings.tokens);
         let general = General::read(&reader, general)?;
         Ok(Self { reader, general, base })
     }

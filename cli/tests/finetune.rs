@@ -123,6 +123,23 @@ fn every_setting_reaches_the_module_and_the_report() {
     bench.fails(1, &compose, &["module 1: it has magnitudes (DoRA)", "lore module fold"]);
 }
 
+/// A router reads the base's own values, whatever they were kept in while the module was trained.
+#[test]
+fn router_entries_are_of_the_base_as_it_is_used() {
+    let bench = tiny_run();
+    let entry = |quantise: &str| {
+        let recipe =
+            RECIPE.replace("[modules]\n", &format!("[modules]\n{quantise}")).replace("steps = 60", "steps = 8");
+        bench.write("recipe.toml", recipe);
+        bench.succeeds(&["finetune", "recipe.toml", "--module", "rivers"]);
+        lore_route::Entry::read(&bench.path("runs/tiny/modules/rivers/router.safetensors")).unwrap()
+    };
+    let (own, kept_in_blocks) = (entry(""), entry("quantise = \"q4_0\"\n"));
+    assert_ne!(own.arrow, kept_in_blocks.arrow, "the modules are others");
+    let states = |entry: lore_route::Entry| (entry.centroid, entry.spread, entry.general, entry.noise, entry.threshold);
+    assert_eq!(states(own), states(kept_in_blocks));
+}
+
 #[test]
 fn an_interrupted_sweep_goes_on_to_the_same_bytes() {
     let weights = |bench: &Workbench| bench.read("runs/tiny/modules/rivers/adapter_model.safetensors");

@@ -57,8 +57,9 @@ impl General {
     /// [`READ`], of every four of which one is kept to find thresholds with, and tokens of all others.
     ///
     /// # Errors
-    /// [`Error::TooLittle`].
+    /// [`Error::TooLittle`]; [`Error::InBlocks`].
     pub fn read(reader: &Reader, passages: &[Vec<u32>]) -> Result<Self, Error> {
+        reader.check()?;
         if passages.len() < 4 * FEWEST {
             return Err(Error::TooLittle(format!(
                 "{} passages of general English are too few for a router: at least {} are needed",
@@ -86,7 +87,7 @@ impl General {
 /// Makes the entry of a module for its topic. Other modules' entries are not needed, and are not changed by it.
 ///
 /// # Errors
-/// [`Error::TooLittle`].
+/// [`Error::TooLittle`]; [`Error::InBlocks`].
 pub fn entry(
     reader: &Reader,
     base: Fingerprint,
@@ -94,6 +95,7 @@ pub fn entry(
     topic: &TopicText<'_>,
     arrow: Prototypes,
 ) -> Result<Entry, Error> {
+    reader.check()?;
     for (what, passages) in [("learn from", topic.learn), ("find the threshold with", topic.validate)] {
         if passages.len() < FEWEST {
             return Err(Error::TooLittle(format!(

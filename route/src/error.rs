@@ -49,6 +49,12 @@ pub enum Error {
         /// What does not fit.
         problem: String,
     },
+    /// The base is in blocks: its states are not those of its own values, and its fingerprint is that of these.
+    #[error(
+        "a router reads the states of the base's own values; this base is in blocks, which changes them. Load it without \
+         `quantise`"
+    )]
+    InBlocks,
     /// A module that a router does not know.
     #[error("the router knows no module `{module}`; it knows {known}")]
     Unknown {

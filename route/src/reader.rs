@@ -6,6 +6,8 @@ use lore_model::Decoder;
 use lore_model::ops::host::values;
 use lore_model::ops::sequences::Sequences;
 
+use crate::error::Error;
+
 /// Rows that pass through the base at once.
 const ROWS: usize = 4096;
 
@@ -75,6 +77,14 @@ impl Reader {
         let [first, rest @ ..] = prompt else { return Vec::new() };
         let left_out = rest.len().saturating_sub(self.tokens);
         [&[*first][..], &rest[left_out..]].concat()
+    }
+
+    /// That what is read are the states entries tell of: those of the base's own values, by which it is named.
+    ///
+    /// # Errors
+    /// [`Error::InBlocks`].
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.decoder.is_quantised() { Err(Error::InBlocks) } else { Ok(()) }
     }
 
     /// Blocks that are looked through.

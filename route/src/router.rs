@@ -156,7 +156,8 @@ impl Router {
     /// What reads passages for it; nothing if there are no entries.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the base has not as many blocks, positions or channels as the entries ask for.
+    /// [`Error::Shape`] if the base has not as many blocks, positions or channels as the entries ask for;
+    /// [`Error::InBlocks`] if its matrices are in blocks.
     pub fn reader(&self, base: &Decoder) -> Result<Option<Reader>, Error> {
         let Some((module, entry)) = self.entries.first_key_value() else { return Ok(None) };
         let refused = |problem: String| Err(Error::Shape { module: module.clone(), problem });
@@ -171,7 +172,9 @@ impl Router {
                 entry.tokens, entry.layer
             ));
         }
-        Ok(Some(Reader::new(base, entry.layer, entry.tokens)))
+        let reader = Reader::new(base, entry.layer, entry.tokens);
+        reader.check()?;
+        Ok(Some(reader))
     }
 
     /// Chooses at most `most` modules for a prompt, which begins with the token that begins a text; of a long one by its

@@ -12,6 +12,7 @@ use lore_model::fingerprint::Fingerprint;
 use lore_model::ops::head::logits;
 use lore_model::ops::host::values;
 use lore_model::ops::sequences::Sequences;
+use lore_model::quantised::Blocks;
 use lore_model::sampling::Random;
 use lore_modules::{Adapter, AdapterConfig, LoadedModule, LowRank, activate};
 use lore_route::arrow::{self, Input, Prototypes};
@@ -219,6 +220,23 @@ fn too_little_text_is_said() {
             Err(Error::TooLittle(_))
         ));
     }
+}
+
+/// Blocks change the states and leave the base its fingerprint, so that nothing else would tell.
+#[test]
+fn a_base_in_blocks_neither_makes_entries_nor_is_read_for_them() {
+    let (_, entries) = entries();
+    let blocks = base().quantised(Blocks::Q4_0);
+    let reader = Reader::new(&blocks, 1, 24);
+    let (text, general) = (passages(20, 10, 70, 3), passages(40, 1, 300, 1));
+    assert_ne!(reader.read(&text), Reader::new(&base(), 1, 24).read(&text));
+    assert!(matches!(General::read(&reader, &general), Err(Error::InBlocks)));
+    let general = General::read(&Reader::new(&base(), 1, 24), &general).unwrap();
+    let topic = TopicText { learn: &text, validate: &text };
+    let made = entry(&reader, fingerprint('a'), &general, &topic, Prototypes::new());
+    assert!(matches!(made, Err(Error::InBlocks)));
+    let error = router(&entries).choose(&blocks, &text[0], 1).unwrap_err();
+    assert!(matches!(error, Error::InBlocks) && error.to_string().contains("without `quantise`"), "{error}");
 }
 
 /// An entry's file taken apart and put together with changes.

@@ -160,7 +160,9 @@ pub fn module(module: &ModuleConfig, base: &Base, facts: &Facts) -> Estimate {
             _ if module.context.is_some() => Taught::ByItself,
             Rehearse::Teacher | Rehearse::Base | Rehearse::Text => Taught::Labels,
         };
-        estimate.memory = Some(memory::of_module_step(&student, module.quantise, &module.lora, &module.train, taught));
+        let step = memory::of_module_step(&student, module.quantise, &module.lora, &module.train, taught);
+        let entry = module.quantise.map_or(0, |blocks| memory::of_router_entry(&student, blocks));
+        estimate.memory = Some(step.max(entry));
         estimate.disk = Some(4 * parameters + 2 * 12 * parameters);
         estimate.seconds = Some(facts.seconds((4 * frozen + 6 * parameters) as f64 * tokens as f64));
     }

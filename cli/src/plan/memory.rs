@@ -75,6 +75,12 @@ pub fn of_module_step(
     PROGRAM + taught.weights(config) + frozen(config, quantise) + updates + passes(config, train, ranks, taught)
 }
 
+/// Making a router's entry beside frozen weights in blocks, of whose own values the lower half is read for that.
+pub fn of_router_entry(config: &ModelConfig, quantise: Blocks) -> u64 {
+    let lower = ModelConfig { num_hidden_layers: config.num_hidden_layers.div_ceil(2), ..config.clone() };
+    PROGRAM + frozen(config, Some(quantise)) + weights(&lower) + SCORING
+}
+
 /// Frozen weights: the matrices of projections in blocks if that was asked for, and one of them expanded.
 fn frozen(config: &ModelConfig, quantise: Option<Blocks>) -> u64 {
     let Some(kind) = quantise else { return weights(config) };

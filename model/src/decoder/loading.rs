@@ -5,6 +5,7 @@ use crate::block::Block;
 use crate::config::ModelConfig;
 use crate::error::Error;
 use crate::ops::host::matrix;
+use crate::projection::Weight;
 use crate::quantised::Blocks;
 use crate::weights::WeightFile;
 use crate::weights::check::{check_tensors, not_finite as not_finite_values};
@@ -18,7 +19,24 @@ impl Decoder {
     /// # Errors
     /// When tensors are missing, unexpected, of a wrong shape or not finite: all of them named.
     pub fn load(config: &ModelConfig, weights: &dyn WeightFile, device: &Device) -> Result<Self, Error> {
-        Self::read(config, weights, device, &|block| block)
+        Self::read(config, weights, device, config.num_hidden_layers, &|block| block)
+    }
+
+    /// As [`Decoder::load`], with the first `blocks` blocks alone: what computes states inside the model.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`].
+    ///
+    /// # Panics
+    /// When the model has fewer.
+    pub fn load_lower(
+        config: &ModelConfig,
+        weights: &dyn WeightFile,
+        device: &Device,
+        blocks: usize,
+    ) -> Result<Self, Error> {
+        assert!(blocks <= config.num_hidden_layers, "{blocks} of {} blocks", config.num_hidden_layers);
+        Self::read(config, weights, device, blocks, &|block| block)
     }
 
     /// As [`Decoder::load`], with the matrices of all projections rounded to blocks and frozen as soon as a block is
@@ -32,23 +50,25 @@ impl Decoder {
         device: &Device,
         kind: Blocks,
     ) -> Result<Self, Error> {
-        Self::read(config, weights, device, &|block| block.quantised(kind))
+        Self::read(config, weights, device, config.num_hidden_layers, &|block| block.quantised(kind))
     }
 
     fn read(
         config: &ModelConfig,
         weights: &dyn WeightFile,
         device: &Device,
+        blocks: usize,
         finish: &dyn Fn(Block) -> Block,
     ) -> Result<Self, Error> {
         check_tensors(config, weights)?;
+        let config = ModelConfig { num_hidden_layers: blocks, ..config.clone() };
         let mut not_finite = Vec::new();
         let get = |name: &str, [rows, columns]: [usize; 2]| {
             let values = weights.read_f32(name)?;
             not_finite.extend(not_finite_values(name, &values));
             Ok(matrix(values, rows, columns, device))
         };
-        let decoder = Self::build_with(config, get, finish)?;
+        let decoder = Self::build_with(&config, get, finish)?;
         if not_finite.is_empty() {
             Ok(decoder)
         } else {
@@ -100,6 +120,12 @@ impl Decoder {
     pub fn quantised(&self, kind: Blocks) -> Self {
         let blocks = self.blocks.iter().map(|block| block.clone().quantised(kind)).collect();
         Self { blocks, ..self.clone() }
+    }
+
+    /// Whether matrices of its projections are in blocks: then it computes something else than its files say.
+    pub fn is_quantised(&self) -> bool {
+        let of = |block: &Block| block.projections().iter().any(|(_, one)| matches!(one.weight, Weight::Blocks(_)));
+        self.blocks.iter().any(of)
     }
 
     /// Bytes that its own weights take, without updates.

@@ -59,11 +59,12 @@ pub fn build(arguments: &BuildArguments, session: &Session) -> Result<()> {
         .check_base(&model.files.config, &fingerprint, false)
         .map_err(Error::while_doing(format!("module {}", module.display())))?;
     let (general, topic) = (passages(&arguments.general, &model)?, passages(&arguments.corpus, &model)?);
+    let maker = EntryMaker::new(&model.decoder, Settings::of(&model.decoder), fingerprint, &general)?;
     let (mut learn, mut validate) = (Vec::new(), Vec::new());
     for (index, passage) in topic.into_iter().enumerate() {
         if index % 5 == 4 { validate.push(passage) } else { learn.push(passage) }
     }
-    let entry = EntryMaker::new(&model, fingerprint, &general)?.entry(&adapter, &learn, &validate)?;
+    let entry = maker.entry(&adapter, &learn, &validate)?;
     let out = arguments.out.clone().unwrap_or_else(|| module.join(ENTRY_FILE));
     entry.write(&out)?;
     println!("{}: {}, threshold {:.2}", out.display(), size(&out)?, entry.threshold);

@@ -138,7 +138,8 @@ impl Stage for ModuleStage {
     }
 
     fn schema(&self) -> u32 {
-        3
+        // Router entries of modules that were trained on blocks were once made from the blocks' states.
+        if self.module.quantise.is_some() { 4 } else { 3 }
     }
 
     fn resumable(&self) -> bool {

@@ -6,10 +6,12 @@ use lore_datasets::mixture::{Mixture, Part};
 use lore_datasets::split::Split;
 use lore_eval::report::SweptRate;
 use lore_finetune::LoraTraining;
+use lore_model::Decoder;
 use lore_model::fingerprint::Fingerprint;
 use lore_model::weights::safetensors_writer::StoredType;
 use lore_modules::{Adapter, peft};
 use lore_route::ENTRY_FILE;
+use lore_route::build::Settings;
 use lore_train::{Measurement, Run, StepMetrics, Stopping, TrainConfig, Trained, clear_checkpoints, train_under};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -112,10 +114,18 @@ fn write_router_entry(
     adapter: &Adapter,
     topic: &Path,
 ) -> Result<bool> {
-    let ModuleRequest { subject, general, output, session, .. } = request;
+    let ModuleRequest { subject, module, general, output, session, .. } = request;
     let [general, _] = corpus(general, model)?;
     let [learn, validate] = corpus(topic, model)?;
-    let made = EntryMaker::new(model, base, &general).and_then(|maker| maker.entry(adapter, &learn, &validate));
+    let settings = Settings::of(&model.decoder);
+    let device = model.decoder.embedding.device();
+    // A router reads the base as it is used, not as it was kept while the module was trained.
+    let own = module
+        .quantise
+        .map(|_| Decoder::load_lower(&model.files.config, &*model.files.weights, &device, settings.layer));
+    let decoder = own.transpose()?.unwrap_or_else(|| model.decoder.clone());
+    let made =
+        EntryMaker::new(&decoder, settings, base, &general).and_then(|maker| maker.entry(adapter, &learn, &validate));
     match made {
         Ok(entry) => entry.write(&output.join(ENTRY_FILE))?,
         Err(error) => {
