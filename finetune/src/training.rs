@@ -6,7 +6,7 @@ use crate::{Init, LoraConfig, dropout};
 use burn::tensor::Tensor;
 use lore_model::Decoder;
 use lore_model::ops::host::matrix;
-use lore_model::projection::{LowRank, Projection};
+use lore_model::projection::{LowRank, Mask, Projection};
 use lore_model::sampling::Random;
 use lore_train::{Micro, Parameters};
 use rayon::prelude::*;
@@ -173,11 +173,12 @@ impl LoraTraining {
         })
     }
 
-    fn mask(&self, path: &str, projection: &Projection, micro: &Micro) -> Option<Tensor<2>> {
+    fn mask(&self, path: &str, projection: &Projection, micro: &Micro) -> Option<Mask> {
         let share = Some(self.config.dropout).filter(|share| *share > 0.0)?;
         let [_, inputs] = projection.weight.dims();
-        let device = self.base.embedding.device();
-        Some(dropout::mask(self.seed, micro.step, path, &micro.batch_rows, inputs, share, &device))
+        let (device, path, rows) = (self.base.embedding.device(), path.to_owned(), micro.batch_rows.clone());
+        let (seed, step) = (self.seed, micro.step);
+        Some(Mask::new(move || dropout::mask(seed, step, &path, &rows, inputs, share, &device)))
     }
 
     /// The weight of a step: a function of seed and step, so that a resumed run draws the same.

@@ -5,6 +5,7 @@ use crate::ops::projection::{frozen_linear, frozen_low_rank_linear, linear, low_
 use crate::ops::row_updates::{RowUpdate, with_row_updates};
 use crate::quantised::BlockMatrix;
 use burn::tensor::Tensor;
+use std::fmt;
 use std::sync::Arc;
 
 /// A projection's matrix, `[out, in]` as Hugging Face stores it.
@@ -58,6 +59,28 @@ impl Weight {
     }
 }
 
+/// Factors of a projection's input, `[rows, in]`, made anew wherever they are needed: a block that is computed again for its
+/// gradient keeps none of them in between.
+#[derive(Clone)]
+pub struct Mask(Arc<dyn Fn() -> Tensor<2> + Send + Sync>);
+
+impl Mask {
+    /// The factors that `make` gives, the same each time.
+    pub fn new(make: impl Fn() -> Tensor<2> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(make))
+    }
+
+    fn make(&self) -> Tensor<2> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mask").finish_non_exhaustive()
+    }
+}
+
 /// A low-rank update `scale · B·A` of a projection. Several updates are one with their rows of `A` and
 /// columns of `B` put side by side, which is exact for any ranks and weights.
 ///
@@ -73,8 +96,8 @@ pub struct LowRank {
     pub scale: f32,
     /// Factor on each output of the frozen matrix, `[1, out]`; absent is 1.
     pub gain: Option<Tensor<2>>,
-    /// What the input of `A` is multiplied by, `[rows, in]`: dropout, in training only.
-    pub mask: Option<Tensor<2>>,
+    /// What the input of `A` is multiplied by: dropout, in training only.
+    pub mask: Option<Mask>,
     /// Factors `A` and `B` whose product is subtracted: where training began, if that was not nothing.
     pub start: Option<(Tensor<2>, Tensor<2>)>,
 }
@@ -163,7 +186,7 @@ impl LowRank {
             out = out * gain.clone();
         }
         let x = match &self.mask {
-            Some(mask) => x * mask.clone(),
+            Some(mask) => x * mask.make(),
             None => x,
         };
         let update = low_rank(x.clone(), a, b, self.scale);

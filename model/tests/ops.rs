@@ -14,7 +14,7 @@ use lore_model::ops::rms_norm::rms_norm;
 use lore_model::ops::rotary::rotary;
 use lore_model::ops::sequences::Sequences;
 use lore_model::ops::swiglu::swiglu;
-use lore_model::projection::{LowRank, Projection, Weight};
+use lore_model::projection::{LowRank, Mask, Projection, Weight};
 use lore_model::quantised::{BlockMatrix, Blocks};
 use lore_model::sampling::Random;
 use std::sync::Arc;
@@ -222,8 +222,9 @@ fn an_update_with_a_mask_and_a_start_matches() {
     let (w, first_a, first_b) = (M::random(3, 7, 6), M::random(2, 7, 10), M::random(3, 2, 11));
     let mask = M { rows: 4, columns: 7, v: (0..28).map(|i| if i % 3 == 0 { 0.0 } else { 1.5 }).collect() };
     let projection = |x: &[Tensor<2>]| {
+        let factors = mask.tensor();
         let update = LowRank {
-            mask: Some(mask.tensor()),
+            mask: Some(Mask::new(move || factors.clone())),
             start: Some((first_a.tensor(), first_b.tensor())),
             ..LowRank::new(x[1].clone(), x[2].clone(), 0.7)
         };

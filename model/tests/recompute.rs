@@ -7,9 +7,10 @@ use lore_model::config::{Architecture, ModelConfig};
 use lore_model::ops::head::{Target, head_loss};
 use lore_model::ops::host::{matrix, values};
 use lore_model::ops::sequences::Sequences;
-use lore_model::projection::LowRank;
+use lore_model::projection::{LowRank, Mask};
 use lore_model::sampling::Random;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn decoder() -> Decoder {
     let config = ModelConfig {
@@ -43,13 +44,23 @@ fn random(seed: u64, [rows, columns]: [usize; 2]) -> Tensor<2> {
     matrix(values, rows, columns, &Device::flex())
 }
 
-/// Loss and gradients of every weight, or of low-rank updates only.
-fn gradients(recompute: bool, low_rank: bool) -> Vec<Vec<f32>> {
+/// What is trained.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Trained {
+    Everything,
+    Updates,
+    /// Updates whose inputs are partly left out.
+    MaskedUpdates,
+}
+
+/// Loss and gradients of what is trained, and how often a mask was made.
+fn gradients(recompute: bool, trained: Trained) -> (Vec<Vec<f32>>, usize) {
+    let made = Arc::new(AtomicUsize::new(0));
     let base = decoder().with_recompute(recompute);
     let mut leaves = Vec::new();
-    let model = if low_rank {
+    let model = if trained != Trained::Everything {
         base.with_updates(|path| {
-            let seed = path.bytes().map(u64::from).sum();
+            let seed: u64 = path.bytes().map(u64::from).sum();
             let [outputs, inputs] = match path.rsplit('.').next().unwrap() {
                 "q_proj" => [32, 24],
                 "k_proj" | "v_proj" => [16, 24],
@@ -60,7 +71,14 @@ fn gradients(recompute: bool, low_rank: bool) -> Vec<Vec<f32>> {
             let [a, b] = [random(seed, [2, inputs]), random(seed + 1, [outputs, 2])]
                 .map(|t| Tensor::from_inner(t).require_grad());
             leaves.extend([a.clone(), b.clone()]);
-            Some(LowRank::new(a, b, 0.5))
+            let made = made.clone();
+            let mask = Mask::new(move || {
+                made.fetch_add(1, Ordering::Relaxed);
+                let values = (0..13 * inputs).map(|i| if (i + seed as usize).is_multiple_of(3) { 0.0 } else { 1.5 });
+                matrix(values.collect(), 13, inputs, &Device::flex())
+            });
+            let mask = (trained == Trained::MaskedUpdates).then_some(mask);
+            Some(LowRank { mask, ..LowRank::new(a, b, 0.5) })
         })
     } else {
         base.with_parameters(|_, tensor| {
@@ -76,14 +94,22 @@ fn gradients(recompute: bool, low_rank: bool) -> Vec<Vec<f32>> {
     let all = loss.backward();
     let mut found = vec![vec![sums.loss as f32]];
     found.extend(leaves.iter().map(|leaf| values(&leaf.grad(&all).expect("every leaf has a gradient"))));
-    found
+    (found, made.load(Ordering::Relaxed))
 }
 
 #[test]
 fn gradients_are_the_same_to_the_bit() {
-    for low_rank in [true, false] {
-        let (kept, recomputed) = (gradients(false, low_rank), gradients(true, low_rank));
+    for trained in [Trained::Updates, Trained::MaskedUpdates, Trained::Everything] {
+        let ((kept, _), (recomputed, _)) = (gradients(false, trained), gradients(true, trained));
         assert!(kept.iter().flatten().any(|&x| x != 0.0));
-        assert_eq!(kept, recomputed, "low rank: {low_rank}");
+        assert_eq!(kept, recomputed, "{trained:?}");
     }
+    assert_ne!(gradients(true, Trained::MaskedUpdates).0, gradients(true, Trained::Updates).0);
+}
+
+/// Three blocks of seven projections: each mask is made for the forward pass, and again where a block is computed again.
+#[test]
+fn masks_are_not_kept_until_the_backward_pass() {
+    assert_eq!(gradients(false, Trained::MaskedUpdates).1, 21);
+    assert_eq!(gradients(true, Trained::MaskedUpdates).1, 42);
 }
