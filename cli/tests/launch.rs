@@ -8,10 +8,12 @@ mod workbench;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use workbench::tiny_recipe::tiny_run;
-use workbench::{Answer, Workbench};
+use workbench::tiny_recipe::{RECIPE, tiny_run};
+use workbench::{Answer, Workbench, text};
 
 /// Runs each script as it is submitted, the elements of an array side by side, unless `lose` names its job: that one fails to
 /// be launched the first time, and is held in the queue until it is cancelled. What it was given is in `calls`. The first call
@@ -122,9 +124,74 @@ fn jobs_can_be_looked_at_and_a_machine_without_slurm_says_so() {
         assert!(printed.contains(line), "`{line}` is not in {printed}");
     }
     assert!(!bench.path("runs").exists());
+    // Slurm ends a word at a space, and fills in what follows `%`.
+    let odd =
+        bench.succeeds(&["run", "recipe.toml", "--launcher", "slurm", "--print", "--runs-dir", "my 2% runs"]).stdout;
+    assert!(odd.contains("/my 2%% runs/tiny/slurm/modules-%A_%a.log\"\n"), "{odd}");
+    assert!(odd.contains("#SBATCH --output=\"/"), "{odd}");
     let mut absent = bench.command(&["run", "recipe.toml", "--launcher", "slurm"]);
     absent.env("PATH", bench.path("nothing"));
     Answer::of(absent.output().unwrap()).is_clear_failure(1, &["has no Slurm", "--print", "scripts/slurm-local"]);
+}
+
+#[test]
+fn a_job_at_its_time_limit_keeps_a_checkpoint_and_queues_itself_again() {
+    let bench = tiny_run();
+    // No checkpoint but that of the signal.
+    let recipe = RECIPE.replace("checkpoint_every = 3", "checkpoint_every = 1000");
+    let recipe = recipe.replace("[modules.train]\nsteps = 60", "[modules.train]\nsteps = 300");
+    bench.write("recipe.toml", recipe);
+    for stage in ["topic:rivers", "base"] {
+        bench.succeeds(&["run", "recipe.toml", "--until", stage]);
+    }
+    let copied = Command::new("cp").args(["-a", text(&bench.path("runs")), text(&bench.path("straight"))]).status();
+    assert!(copied.unwrap().success());
+    let module = ["run", "recipe.toml", "--threads", "1", "--only", "module:rivers", "--runs-dir", "straight"];
+    bench.succeeds(&module);
+
+    let printed = bench.succeeds(&["run", "recipe.toml", "--threads", "1", "--launcher", "slurm", "--print"]).stdout;
+    let (_, script) = printed.split_once("# modules: module:rivers, module:hills\n").unwrap();
+    bench.write("modules.sh", &script[..script.find("\ndone\n").unwrap() + 6]);
+    let scontrol = bench.write("bin/scontrol", "#!/bin/sh\necho \"$@\" >> \"$FAKE/requeued\"\n");
+    fs::set_permissions(scontrol, fs::Permissions::from_mode(0o755)).unwrap();
+    let element = || {
+        let mut command = Command::new("bash");
+        bench.prepare(&mut command);
+        let path = format!("{}:{}", bench.path("bin").display(), std::env::var("PATH").unwrap());
+        command.arg("modules.sh").env("PATH", path).env("FAKE", bench.path("."));
+        command.envs([("SLURM_JOB_ID", "7"), ("SLURM_ARRAY_JOB_ID", "7"), ("SLURM_ARRAY_TASK_ID", "0")]);
+        command.stdout(Stdio::null()).stderr(fs::File::create(bench.path("log")).unwrap());
+        command
+    };
+    let partial = || {
+        let stages = bench.listing("runs/tiny/stages");
+        let found = stages.into_iter().find(|name| name.starts_with("module-rivers-") && name.ends_with(".partial"));
+        found.map(|name| format!("runs/tiny/stages/{name}"))
+    };
+    let steps = || {
+        let figures = partial().and_then(|folder| fs::read(bench.path(&folder).join("metrics.jsonl")).ok());
+        figures.map_or(0, |text| text.iter().filter(|&&byte| byte == b'\n').count())
+    };
+    let mut job = element().spawn().unwrap();
+    let start = Instant::now();
+    while steps() < 3 {
+        assert!(job.try_wait().unwrap().is_none(), "the job ended before its signal");
+        assert!(start.elapsed() < Duration::from_secs(120), "it makes no steps");
+        sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args(["-USR1", &job.id().to_string()]).status().unwrap().success());
+    assert!(job.wait().unwrap().success());
+    let log = || String::from_utf8(bench.read("log")).unwrap();
+    assert!(log().contains("stopped after step"), "{}", log());
+    assert_eq!(bench.read("requeued"), b"requeue 7_0\n");
+    let kept = format!("checkpoint-{:08}", steps());
+    let listed = bench.listing(&partial().unwrap());
+    assert!(listed.contains(&kept), "{kept} is not among {listed:?}");
+
+    assert!(element().status().unwrap().success());
+    assert!(log().contains("going on after step"), "{}", log());
+    let file = "tiny/modules/rivers/adapter_model.safetensors";
+    assert_eq!(bench.read(&format!("runs/{file}")), bench.read(&format!("straight/{file}")));
 }
 
 #[test]

@@ -36,7 +36,8 @@ pub struct SlurmOptions {
     /// With --launcher slurm: generic resources of every job, such as gpu:1
     #[arg(long, value_name = "LIST", requires = "launcher")]
     gres: Option<String>,
-    /// With --launcher slurm: time limit of every job; shortly before it a job is queued again, to go on from its last checkpoint
+    /// With --launcher slurm: time limit of every job; a minute before it a training keeps a checkpoint, and the job is queued
+    /// again to go on from there
     #[arg(long, value_name = "TIME", requires = "launcher")]
     time: Option<String>,
     /// With --launcher slurm: one more option of sbatch, such as --account=me; may be repeated
@@ -79,10 +80,12 @@ impl Launch<'_> {
         let threads = self.session.threads;
         let name = self.folder.root().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let pattern = if job.array { "%A_%a" } else { "%j" };
+        // In a path `%` begins what Slurm fills in.
+        let output = format!("{}/{}-{pattern}.log", logs.display().to_string().replace('%', "%%"), job.name);
         let mut script = String::from("#!/bin/bash\n");
         let mut option = |text: String| writeln!(script, "#SBATCH {text}").expect("strings take everything");
         option(format!("--job-name=lore-{name}-{}", job.name));
-        option(format!("--output={}/{}-{pattern}.log", logs.display(), job.name));
+        option(format!("--output={}", one_word(&output)));
         option("--open-mode=append".into());
         option("--requeue".into());
         option("--kill-on-invalid-dep=yes".into());
@@ -120,8 +123,15 @@ cd {here} || exit 1
 stages=({stages})
 me=$SLURM_JOB_ID
 [ -n "$SLURM_ARRAY_JOB_ID" ] && me=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
-# Shortly before the time limit: another turn goes on from the last checkpoint.
-again() {{ kill "$pid" 2>/dev/null; wait "$pid"; scontrol requeue "$me"; exit 0; }}
+# A minute before the time limit: a training keeps a checkpoint after the step it is at, and another turn goes on from there.
+again() {{
+  kill "$pid" 2>/dev/null
+  for _ in {{1..40}}; do kill -0 "$pid" 2>/dev/null || break; sleep 1; done
+  kill -KILL "$pid" 2>/dev/null
+  wait "$pid"
+  scontrol requeue "$me"
+  exit 0
+}}
 trap again USR1
 for stage in {chosen}; do
   {command} --only "$stage" &
@@ -254,6 +264,14 @@ fn absent(error: std::io::Error) -> Error {
         );
     }
     Error::while_doing("asking Slurm")(error)
+}
+
+/// For a `#SBATCH` line, whose words end at spaces.
+fn one_word(text: &str) -> String {
+    if text.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '\\' | '#')) {
+        return format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#));
+    }
+    text.to_owned()
 }
 
 /// For a shell, whatever is in it.
