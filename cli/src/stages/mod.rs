@@ -10,6 +10,7 @@ pub mod general;
 mod hash;
 pub mod manifest;
 pub mod module;
+mod only;
 pub mod prepared;
 mod proof;
 pub mod report;
