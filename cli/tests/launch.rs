@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use workbench::tiny_recipe::{RECIPE, tiny_run};
 use workbench::{Answer, Workbench, text};
 
@@ -70,6 +71,8 @@ fn calls(bench: &Workbench) -> Vec<String> {
 #[test]
 fn a_run_through_slurm_is_the_run_here_and_lost_jobs_are_submitted_again() {
     let bench = tiny_run();
+    // What the teacher says is captured before, side by side like the rows of the evaluation.
+    bench.write("recipe.toml", RECIPE.replace("[base.train]", "[base.distil]\nteacher = \"cached\"\n\n[base.train]"));
     bench.succeeds(&["run", "recipe.toml", "--runs-dir", "here", "--threads", "1"]);
     bench.write("away", "");
     bench.write("lose", "modules");
@@ -77,11 +80,20 @@ fn a_run_through_slurm_is_the_run_here_and_lost_jobs_are_submitted_again() {
     let answer = Answer::of(with_slurm(&bench, &launch).output().unwrap());
     let log = String::from_utf8_lossy(&bench.read("log")).into_owned();
     assert_eq!(answer.code, 0, "{}\n{log}", answer.stderr);
-    let first = ["prepare.sh", "general.sh", "base.sh", "modules.sh", "evaluate.sh", "report.sh"];
-    assert_eq!(calls(&bench), [&first[..], &first[3..]].concat(), "{log}");
+    let jobs =
+        ["prepare", "general", "targets-parts", "targets", "base", "modules", "evaluate-parts", "evaluate", "report"];
+    let jobs = jobs.map(|job| format!("{job}.sh"));
+    assert_eq!(calls(&bench), [&jobs[..], &jobs[5..]].concat(), "{log}");
+    // Each part once, and nothing of them again: six rows, one or two in each.
+    for part in 1..=4 {
+        let evaluated = format!("evaluate, part {part}/4");
+        assert!(log.matches(&format!("] {evaluated}")).count() == 1, "{log}");
+    }
+    let ended = |task: &&str| !task.split('(').next().unwrap().contains(" of ");
+    assert_eq!(log.split("score: ").skip(1).filter(ended).count(), 6, "{log}");
     assert!(log.contains("needs what is not finished: module:rivers, module:hills"), "{log}");
-    assert_eq!(String::from_utf8(bench.read("cancelled")).unwrap(), "104_0 104_1\n", "{}", answer.stderr);
-    assert!(answer.stderr.contains("could not start 104_0, 104_1"), "{}", answer.stderr);
+    assert_eq!(String::from_utf8(bench.read("cancelled")).unwrap(), "106_0 106_1\n", "{}", answer.stderr);
+    assert!(answer.stderr.contains("could not start 106_0, 106_1"), "{}", answer.stderr);
     assert!(answer.stderr.contains("the controller does not answer; waiting for it"), "{}", answer.stderr);
     for file in [
         "base/model.safetensors",
@@ -90,11 +102,27 @@ fn a_run_through_slurm_is_the_run_here_and_lost_jobs_are_submitted_again() {
     ] {
         assert_eq!(bench.read(&format!("here/tiny/{file}")), bench.read(&format!("there/tiny/{file}")), "{file}");
     }
+    let in_stage = |runs: &str, stage: &str, file: &str| {
+        let folder = bench.listing(&format!("{runs}/tiny/stages")).into_iter().find(|name| name.starts_with(stage));
+        bench.read(&format!("{runs}/tiny/stages/{}/{file}", folder.unwrap()))
+    };
+    for file in ["targets.bin", "targets.jsonl"] {
+        assert_eq!(in_stage("here", "targets-", file), in_stage("there", "targets-", file), "{file}");
+    }
+    let cells = |runs: &str| {
+        let evaluation: Value = serde_json::from_slice(&in_stage(runs, "evaluate-", "evaluation.json")).unwrap();
+        let rows = evaluation["matrix"]["rows"].as_array().unwrap();
+        let mut rows: Vec<Value> = rows.clone();
+        rows.iter_mut().for_each(|row| row["tokens_per_second"] = Value::Null);
+        (rows, evaluation["samples"].clone(), evaluation["routing"].clone())
+    };
+    assert_eq!(cells("here"), cells("there"));
+    assert_eq!(bench.listing("there/tiny/stages"), bench.listing("here/tiny/stages"));
     assert!(answer.stdout.contains("Report: there/tiny/report.html"), "{}", answer.stdout);
 
     // Everything is finished: nothing is submitted.
     let again = Answer::of(with_slurm(&bench, &launch).output().unwrap());
-    assert_eq!((again.code, calls(&bench).len()), (0, 9), "{}", again.stderr);
+    assert_eq!((again.code, calls(&bench).len()), (0, 13), "{}", again.stderr);
 }
 
 #[test]
@@ -110,6 +138,8 @@ fn jobs_can_be_looked_at_and_a_machine_without_slurm_says_so() {
         "--gres",
         "gpu:1",
         "--sbatch=--account=me",
+        "--parts",
+        "3",
         "--print",
     ];
     let printed = bench.succeeds(&print).stdout;
@@ -120,6 +150,8 @@ fn jobs_can_be_looked_at_and_a_machine_without_slurm_says_so() {
         "#SBATCH --account=me",
         "stages=('module:rivers' 'module:hills')",
         "#SBATCH --requeue",
+        "# evaluate-parts: evaluate",
+        "--share $((SLURM_ARRAY_TASK_ID + 1))/3 &",
     ] {
         assert!(printed.contains(line), "`{line}` is not in {printed}");
     }
@@ -207,6 +239,8 @@ fn one_stage_alone_needs_its_inputs() {
         let answer = bench.succeeds(&["run", "recipe.toml", "--only", stage]);
         assert!(answer.stdout.starts_with(&format!("{stage}: ")), "{}", answer.stdout);
     }
+    bench.fails(2, &["run", "recipe.toml", "--only", "general", "--share", "3/2"], &["such as 2/8"]);
+    bench.fails(2, &["run", "recipe.toml", "--only", "base", "--share", "1/2"], &["`base` cannot be divided"]);
     // Finished: it is said, and nothing is run.
     let again = bench.succeeds(&["run", "recipe.toml", "--only", "general"]);
     assert!(again.stages().is_empty(), "{}", again.stderr);

@@ -1,11 +1,12 @@
-//! One stage alone: by one process or by several that train together.
+//! One stage alone: by one process, by several that train together, or in parts side by side.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use lore_train::peers::number_of_first;
 
 use super::runner::inputs_of;
-use super::{Finished, Resolved, Runner, Stage, StageContext, State, resolve};
+use super::{Finished, Resolved, Runner, Share, Stage, StageContext, State, resolve};
 use crate::error::{Error, Result};
 
 /// A stage among those of its run.
@@ -96,5 +97,28 @@ impl Runner<'_> {
         let inputs = inputs_of(place.stage, &place.finished);
         let context = StageContext { folder: folder.path(), inputs: &inputs, session: self.session };
         place.stage.run(&context).map(|_| ())
+    }
+
+    /// Computes a part of the stage `wanted`, whose inputs are finished, for [`Runner::only`]; others may compute other
+    /// parts at the same time. Whether there was something to do: a finished stage needs no parts.
+    ///
+    /// # Errors
+    /// Inputs that are not finished, named; a stage that cannot be divided; its failure.
+    pub fn share(&self, stages: &[Box<dyn Stage>], wanted: &str, share: Share) -> Result<bool> {
+        let _locks = self.folder.lock_stage(&format!("{wanted}-{}", share.file_name()))?;
+        let place = self.place(stages, wanted)?;
+        if matches!(place.resolved.state, State::Finished(_) | State::Elsewhere(_)) {
+            return Ok(false);
+        }
+        let folder = self.folder.partial(wanted, place.key()?);
+        fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        self.session.progress.note(&format!("{}, part {share}", place.title));
+        let inputs = inputs_of(place.stage, &place.finished);
+        let context = StageContext { folder: &folder, inputs: &inputs, session: self.session };
+        place.stage.run_share(&context, share).map_err(|error| match error {
+            error @ Error::Usage(_) => error,
+            error => place.failed(error),
+        })?;
+        Ok(true)
     }
 }
