@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::Device;
+use lore_model::device as gpu;
 
 use crate::error::Error;
 
@@ -23,10 +24,10 @@ pub enum DeviceChoice {
 /// The devices this program was built with, by the name `--device` takes.
 pub fn compiled_in() -> Vec<&'static str> {
     let mut names = vec!["cpu"];
-    if cfg!(feature = "cuda") {
+    if gpu::CUDA {
         names.push("cuda");
     }
-    if cfg!(feature = "wgpu") {
+    if gpu::WGPU {
         names.push("wgpu");
     }
     names
@@ -36,39 +37,15 @@ impl DeviceChoice {
     /// The device to put tensors on.
     ///
     /// # Errors
-    /// A device that this program was built without.
+    /// A device that this program was built without, or this machine has not.
     pub fn device(self) -> Result<Device, Error> {
+        let absent = |absent: gpu::Absent| Error::Usage(format!("--device {self}: {absent}"));
         match self {
             Self::Cpu => Ok(Device::flex()),
-            #[cfg(feature = "cuda")]
-            Self::Cuda(number) => {
-                let found = Device::enumerate(burn::tensor::DeviceType::Cuda).len();
-                if number < found {
-                    return Ok(Device::cuda(number));
-                }
-                Err(Error::Usage(format!(
-                    "--device {self}: this machine has {found} such devices; they count from 0 and need NVIDIA's driver (see \
-                     nvidia-smi)"
-                )))
-            }
-            #[cfg(feature = "wgpu")]
-            Self::Wgpu(number) => wgpu(number).map_err(|problem| {
-                Error::Usage(format!("--device {self}: {problem}; `vulkaninfo --summary` lists what this machine has"))
-            }),
-            #[allow(unreachable_patterns)]
-            _ => Err(Error::Usage(format!("--device {self}: this program was built without it"))),
+            Self::Cuda(number) => gpu::cuda(number).map_err(absent),
+            Self::Wgpu(number) => gpu::wgpu(number).map_err(absent),
         }
     }
-}
-
-/// The GPU, brought up once: a process chooses one.
-#[cfg(feature = "wgpu")]
-fn wgpu(number: Option<usize>) -> Result<Device, String> {
-    use burn::tensor::DeviceKind;
-    static DEVICE: std::sync::OnceLock<Result<Device, String>> = std::sync::OnceLock::new();
-    let kind = number.map_or(DeviceKind::DefaultDevice, DeviceKind::DiscreteGpu);
-    let begin = || Device::wgpu_options().device_kind(kind).init().map_err(|error| error.to_string());
-    DEVICE.get_or_init(begin).clone()
 }
 
 impl FromStr for DeviceChoice {
@@ -119,7 +96,7 @@ mod tests {
         assert!("gpu".parse::<DeviceChoice>().is_err());
         assert!("cuda:x".parse::<DeviceChoice>().is_err());
         let cuda = "cuda:1".parse::<DeviceChoice>();
-        if cfg!(feature = "cuda") {
+        if gpu::CUDA {
             assert_eq!(cuda, Ok(DeviceChoice::Cuda(1)));
         } else {
             assert!(cuda.is_err_and(|message| message.contains("--features cuda")));

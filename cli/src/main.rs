@@ -127,6 +127,9 @@ fn report_defect(panic: &PanicHookInfo<'_>) {
 
 fn dispatch(arguments: &Arguments) -> Result<()> {
     let session = Session::new(&arguments.global)?;
+    if matches!(&arguments.command, Command::Run(_) | Command::Finetune(_) | Command::Work(_)) {
+        session.heed_signals()?;
+    }
     match &arguments.command {
         Command::Run(arguments) => commands::run::run(arguments, &session),
         Command::Fetch(arguments) => commands::fetch::fetch(arguments, &session),

@@ -75,4 +75,20 @@ impl Session {
             training: Conditions::default(),
         })
     }
+
+    /// From here on SIGTERM and SIGUSR1, by which schedulers announce that a job will be killed, let a training keep a
+    /// checkpoint after the step it is at. They end everything else as they always do.
+    ///
+    /// # Errors
+    /// When the system does not take a handler.
+    pub fn heed_signals(&self) -> Result<()> {
+        #[cfg(unix)]
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGUSR1] {
+            let interruption = &self.training.interruption;
+            signal_hook::flag::register_conditional_default(signal, interruption.unheard())
+                .and_then(|_| signal_hook::flag::register(signal, interruption.asked()))
+                .map_err(Error::while_doing("listening for signals"))?;
+        }
+        Ok(())
+    }
 }

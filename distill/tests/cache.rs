@@ -5,12 +5,13 @@
 mod toy;
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use burn::tensor::Device;
 use lore_datasets::mixture::Mixture;
 use lore_datasets::progress::Silent;
-use lore_distill::cache::{Binding, Captured, TargetCache, Teacher, capture};
+use lore_distill::cache::{Binding, Captured, TargetCache, Teacher, capture, capture_share};
 use lore_distill::{Depth, Distillation, student_from_teacher};
 use lore_model::streamed::StreamedDecoder;
 use lore_model::weights::memory::MemoryWeights;
@@ -120,6 +121,56 @@ fn an_interrupted_capture_goes_on_to_the_same_bytes() {
         assert_eq!(again.bytes, expected[0].len() as u64);
         assert_eq!(again.positions, (0..STEPS).map(|step| mixture.batch(step).tokens.len() as u64).sum::<u64>());
     }
+}
+
+#[test]
+fn shares_captured_side_by_side_make_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mixture = mixture(folder.path(), 16, 2);
+    let binding = binding(8, 3);
+    let (whole, shared) = (folder.path().join("whole"), folder.path().join("shared"));
+    let expected = captured(&whole, &mixture, &binding);
+    let share = |name: &str, steps: Range<u64>| {
+        let teacher = decoder(4, 2);
+        capture_share(&Teacher::Resident(&teacher), &mixture, (name, steps), &binding, &shared, &Silent).unwrap()
+    };
+    // Whoever gathers them would draw something else.
+    let gather = |binding: &Binding| {
+        let teacher = decoder(4, 9);
+        let captured = capture(&Teacher::Resident(&teacher), &mixture, STEPS, binding, &shared, &Silent).unwrap();
+        let bytes = fs::read(shared.join("targets.bin")).unwrap();
+        let same = ["targets.bin", "targets.jsonl"]
+            .map(|file| fs::read(shared.join(file)).unwrap() == fs::read(whole.join(file)).unwrap());
+        assert!(!shared.join("shares").exists());
+        fs::remove_dir_all(&shared).unwrap();
+        (captured, same, bytes)
+    };
+    let (_, _, other) = gather(&binding);
+    let divide = || {
+        assert_eq!(share("3-of-3", 2..4).positions, expected.positions / 2);
+        share("1-of-3", 0..1);
+        share("2-of-3", 1..2);
+    };
+    divide();
+    // Again, as after an interruption: nothing is drawn twice.
+    divide();
+    let (captured, same, bytes) = gather(&binding);
+    assert_eq!((captured, same), (expected, [true, true]));
+    assert_ne!(bytes, other);
+
+    // A share that is missing, or was altered on the way, is captured by who gathers.
+    divide();
+    fs::remove_dir_all(shared.join("shares/2-of-3")).unwrap();
+    let path = shared.join("shares/3-of-3/targets.bin");
+    let mut altered = fs::read(&path).unwrap();
+    *altered.last_mut().unwrap() ^= 1;
+    fs::write(&path, altered).unwrap();
+    let (_, same, mixed) = gather(&binding);
+    assert!(!same[0] && mixed != other);
+    // Those of another capture are left out.
+    divide();
+    let another = Binding::new("another".into(), 64, 8, 3);
+    assert_eq!(gather(&another).2, other);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use lore_datasets::evaluation::EvalPassage;
 use lore_datasets::progress::{Progress, Unit};
 use lore_model::Decoder;
 use lore_modules::{LoadedModule, activate};
+use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
 /// Held-out text of one topic, or general English.
@@ -18,7 +19,7 @@ pub struct Text {
 }
 
 /// A model's scores on all texts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// For each text, each passage's scores.
     pub scores: Vec<Vec<TokenScores>>,

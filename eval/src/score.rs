@@ -9,6 +9,7 @@ use lore_model::Decoder;
 use lore_model::ops::head::log_likelihoods;
 use lore_model::ops::host::{HostMatrix, matrix};
 use lore_model::ops::sequences::Sequences;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub struct TokenRequest {
 }
 
 /// What a model says of one continuation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TokenScores {
     /// Log-probability of each token of the continuation, nats.
     pub log_likelihoods: Vec<f32>,

@@ -19,6 +19,7 @@ pub mod block;
 pub mod cache;
 pub mod cpu;
 pub mod decoder;
+pub mod device;
 pub mod generate;
 pub mod ops;
 pub mod projection;

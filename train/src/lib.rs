@@ -10,7 +10,9 @@ mod checkpoint;
 pub mod config;
 mod error;
 mod held_out;
+mod interruption;
 mod metrics;
+mod micro;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 pub mod parameters;
@@ -21,9 +23,9 @@ mod step_loop;
 pub use config::TrainConfig;
 pub use error::Error;
 pub use held_out::{HeldOut, Measurement, Stopping};
+pub use interruption::Interruption;
 pub use metrics::StepMetrics;
+pub use micro::Micro;
 pub use parameters::{Parameters, Tracked};
 pub use peers::{Conditions, Peers};
-pub use step_loop::{
-    Figures, Micro, Objective, Run, Trained, clear_checkpoints, gradients, train, train_under, train_until,
-};
+pub use step_loop::{Figures, Objective, Run, Trained, clear_checkpoints, gradients, train, train_under, train_until};

@@ -3,7 +3,7 @@
 use crate::adamw::AdamW;
 use crate::checkpoint::Position;
 use crate::held_out::{Best, Measurement};
-use crate::{Figures, Parameters};
+use crate::{Figures, Interruption, Parameters};
 use burn::tensor::Tensor;
 use lore_model::ops::host::{matrix, values};
 use std::collections::BTreeMap;
@@ -53,11 +53,13 @@ pub struct Conditions {
     pub peers: Arc<dyn Peers>,
     /// The step after which the run stops with [`crate::Error::Stopped`] if it has not ended before.
     pub stop_after: Option<u64>,
+    /// Ends the run earlier, with a checkpoint.
+    pub interruption: Interruption,
 }
 
 impl Default for Conditions {
     fn default() -> Self {
-        Self { peers: Arc::new(Alone), stop_after: None }
+        Self { peers: Arc::new(Alone), stop_after: None, interruption: Interruption::default() }
     }
 }
 
@@ -104,8 +106,8 @@ pub(crate) fn follow_first(
     }
 }
 
-/// The first process's number, in all of them.
-pub(crate) fn number_of_first(peers: &dyn Peers, own: f64) -> f64 {
+/// The first process's number, in all of them, each of which calls this.
+pub fn number_of_first(peers: &dyn Peers, own: f64) -> f64 {
     // What the others add is nothing.
     let mut number = [if peers.rank() == 0 { own } else { 0.0 }];
     peers.sum_f64(&mut number);

@@ -4,38 +4,18 @@ use crate::adamw::{AdamW, global_norm};
 use crate::checkpoint::{self, Position};
 use crate::held_out::Best;
 use crate::metrics::MetricsFile;
-use crate::peers::{Conditions, add_up, follow_first};
+use crate::micro::split;
+use crate::peers::{Conditions, add_up, follow_first, number_of_first};
 use crate::schedule::learning_rate;
-use crate::{Error, Measurement, Parameters, StepMetrics, Stopping, Tracked, TrainConfig};
+use crate::{Error, Measurement, Micro, Parameters, StepMetrics, Stopping, Tracked, TrainConfig};
 use burn::tensor::Tensor;
 use lore_datasets::batches::Batch;
 use lore_datasets::mixture::Mixture;
 use lore_datasets::progress::{Progress, Unit};
 use lore_model::ops::head::Sums;
-use lore_model::ops::sequences::Sequences;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
-
-/// A part of a batch that is computed at once.
-#[derive(Clone, Debug)]
-pub struct Micro {
-    /// The step it belongs to, from 0.
-    pub step: u64,
-    /// Token ids, `[rows]`.
-    pub tokens: Arc<Vec<u32>>,
-    /// Where each sequence is.
-    pub sequences: Arc<Sequences>,
-    /// What each row is to predict.
-    pub targets: Arc<Vec<u32>>,
-    /// Share of each row in the mean over the whole batch; they sum to 1 over all micro-batches.
-    pub weights: Arc<Vec<f32>>,
-    /// How many rows come from each part of the mixture: the rows of part 0 come first, then those of part 1.
-    pub rows_of_part: Vec<usize>,
-    /// Which row of the step's batch each row is.
-    pub batch_rows: Arc<Vec<usize>>,
-}
 
 /// Figures of a part beside its loss: weighted sums that add up to means over the batch.
 pub type Figures = Sums;
@@ -109,7 +89,7 @@ pub fn train_until(
     train_under(&Conditions::default(), run, parameters, mixture, objective, stopping, progress)
 }
 
-/// As [`train_until`], together with other processes or no further than some step. Each process computes a part of every
+/// As [`train_until`], together with other processes or no further than some step or an interruption. Each process computes a part of every
 /// batch and has a folder of its own; only the first one's holds checkpoints, and the others go on from where it goes on.
 ///
 /// # Errors
@@ -146,11 +126,21 @@ pub fn train_under(
     let per_step = (config.batch_sequences * config.sequence_length) as u64;
     let mut task =
         progress.task(run.label, Some((config.steps - position.step.min(config.steps)) * per_step), Unit::Tokens);
+    let _heeded = conditions.interruption.heed();
+    let mut kept = position.step;
     let is_over = |best: &Option<Best>| stopping.is_some_and(|stopping| stopping.is_over(best.as_ref()));
     while position.step < config.steps && !is_over(&best) {
         let start = Instant::now();
         let step = position.step;
         if conditions.stop_after.is_some_and(|last| step >= last) {
+            return Err(Error::Stopped { step });
+        }
+        if conditions.interruption.anywhere(peers) {
+            if first && step != kept {
+                checkpoint::save(run.directory, run.identity, &position, &parameters, &optimiser, best.as_ref())?;
+            }
+            // Whoever ends first may end all: the others wait until it is whole.
+            number_of_first(peers, 0.0);
             return Err(Error::Stopped { step });
         }
         let batch = mixture.batch(step);
@@ -191,6 +181,7 @@ pub fn train_under(
         task.advance(batch.tokens.len() as u64);
         if first && position.step.is_multiple_of(config.checkpoint_every.max(1)) && position.step < config.steps {
             checkpoint::save(run.directory, run.identity, &position, &parameters, &optimiser, best.as_ref())?;
+            kept = position.step;
         }
     }
     let (steps, tokens) = (position.step, position.tokens);
@@ -264,46 +255,4 @@ fn gradients_of(
         }
     }
     Some((sums, figures))
-}
-
-/// Cuts a batch between sequences into about equal micro-batches, in each of which the parts of the mixture
-/// stand one after another.
-fn split(step: u64, batch: &Batch, weights: &[f32], count: usize) -> Vec<Micro> {
-    let wanted = batch.tokens.len().div_ceil(count.max(1));
-    let mut sequences = Vec::new();
-    let mut start = 0;
-    for (index, &length) in batch.lengths.iter().enumerate() {
-        sequences.push((batch.parts.get(index).copied().unwrap_or(0), start..start + length));
-        start += length;
-    }
-    let mut micros = Vec::new();
-    let mut rest = sequences.as_mut_slice();
-    while !rest.is_empty() {
-        let mut rows = 0;
-        let taken = rest.iter().take_while(|(_, range)| {
-            let fits = rows < wanted;
-            rows += range.len();
-            fits
-        });
-        let (now, later) = rest.split_at_mut(taken.count());
-        rest = later;
-        now.sort_by_key(|(part, range)| (*part, range.start));
-        let mut rows_of_part = Vec::new();
-        for (part, range) in now.iter() {
-            rows_of_part.resize(rows_of_part.len().max(part + 1), 0);
-            rows_of_part[*part] += range.len();
-        }
-        let lengths: Vec<usize> = now.iter().map(|(_, range)| range.len()).collect();
-        let pick = |values: &[u32]| now.iter().flat_map(|(_, range)| values[range.clone()].iter().copied()).collect();
-        micros.push(Micro {
-            step,
-            tokens: Arc::new(pick(&batch.tokens)),
-            sequences: Arc::new(Sequences::whole(&lengths)),
-            targets: Arc::new(pick(&batch.targets)),
-            weights: Arc::new(now.iter().flat_map(|(_, range)| weights[range.clone()].iter().copied()).collect()),
-            rows_of_part,
-            batch_rows: Arc::new(now.iter().flat_map(|(_, range)| range.clone()).collect()),
-        });
-    }
-    micros
 }

@@ -5,12 +5,14 @@ mod toy;
 
 use std::cell::Cell;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 
 use lore_datasets::progress::Silent;
 use lore_model::ops::host::values;
 use lore_train::{
-    Conditions, Error, HeldOut, Measurement, Parameters, Peers, Run, Stopping, TrainConfig, Trained, train, train_under,
+    Conditions, Error, HeldOut, Interruption, Measurement, Parameters, Peers, Run, Stopping, TrainConfig, Trained,
+    train, train_under,
 };
 use toy::{NextToken, bits, decoder, mixture};
 
@@ -97,7 +99,9 @@ fn together(folders: &[tempfile::TempDir], stop_after: Option<u64>) -> Vec<Resul
         let started: Vec<_> = folders
             .iter()
             .zip(peers)
-            .map(|(folder, peers)| scope.spawn(move || run(folder.path(), &Conditions { peers, stop_after })))
+            .map(|(folder, peers)| {
+                scope.spawn(move || run(folder.path(), &Conditions { peers, stop_after, ..Conditions::default() }))
+            })
             .collect();
         started.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
@@ -194,7 +198,7 @@ fn all_end_where_the_first_one_measured_best() {
                 scope.spawn(move || {
                     let held_out = Falls { until, measured: Cell::new(0) };
                     let stopping = Stopping { held_out: &held_out, every: 1, patience: Some(2) };
-                    let conditions = Conditions { peers, stop_after: None };
+                    let conditions = Conditions { peers, ..Conditions::default() };
                     run_until(folder.path(), &conditions, Some(stopping)).unwrap()
                 })
             })
@@ -206,6 +210,56 @@ fn all_end_where_the_first_one_measured_best() {
         assert_eq!(trained.metrics.len(), 7);
     }
     assert_eq!(bits(trained[1].parameters.iter()), bits(trained[0].parameters.iter()));
+}
+
+/// Asks for an interruption when it has measured this often.
+struct Asks {
+    after: u64,
+    measured: Cell<u64>,
+    asked: Arc<AtomicBool>,
+}
+
+impl HeldOut for Asks {
+    fn measure(&self, _parameters: &Parameters) -> Result<f64, Box<dyn std::error::Error + Send + Sync>> {
+        self.measured.set(self.measured.get() + 1);
+        self.asked.store(self.measured.get() >= self.after, Ordering::SeqCst);
+        Ok(0.0)
+    }
+}
+
+#[test]
+fn whichever_process_is_interrupted_all_end_with_a_checkpoint_of_that_step() {
+    let straight = folders(2);
+    let expected = together(&straight, None).remove(0).unwrap();
+    for asked in 0..2 {
+        let folders = folders(2);
+        let interruptions = [Interruption::default(), Interruption::default()];
+        let asked = interruptions[asked].asked();
+        let exists = |folder: &tempfile::TempDir| folder.path().join("run/checkpoint-00000005").exists();
+        std::thread::scope(|scope| {
+            let peers = Thread::together(2).into_iter().zip(&interruptions);
+            for (folder, (peers, interruption)) in folders.iter().zip(peers) {
+                let (asked, folders) = (asked.clone(), &folders);
+                scope.spawn(move || {
+                    // The first process measures for both. Its checkpoints are those of even steps.
+                    let held_out = Asks { after: 5, measured: Cell::new(0), asked };
+                    let stopping = Stopping { held_out: &held_out, every: 1, patience: None };
+                    let interruption = interruption.clone();
+                    let conditions = Conditions { peers, interruption, ..Conditions::default() };
+                    let outcome = run_until(folder.path(), &conditions, Some(stopping));
+                    assert!(matches!(outcome, Err(Error::Stopped { step: 5 })));
+                    // Neither ends before it is whole: the program would end the other.
+                    assert!(exists(&folders[0]));
+                });
+            }
+        });
+        assert!(!exists(&folders[1]));
+        // Between trainings nobody would heed it.
+        assert!(interruptions.iter().all(|interruption| interruption.unheard().load(Ordering::SeqCst)));
+        let went_on = together(&folders, None).remove(0).unwrap();
+        assert_eq!(bits(went_on.parameters.iter()), bits(expected.parameters.iter()));
+        assert_eq!(went_on.metrics.len(), 9);
+    }
 }
 
 #[test]

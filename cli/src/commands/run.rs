@@ -13,7 +13,7 @@ use crate::plan::{self, Plan};
 use crate::recipe::Recipe;
 use crate::session::Session;
 use crate::stages::report::TERMINAL_TABLE;
-use crate::stages::{Finished, RunFolder, Runner, Stage, State, resolve};
+use crate::stages::{Finished, RunFolder, Runner, Share, Stage, State, resolve};
 use crate::together;
 
 /// Run a recipe: fetch, distil, train modules, evaluate, report
@@ -54,7 +54,10 @@ pub struct RunArguments {
     /// Run this stage alone, whose inputs are finished; other processes may run others at the same time
     #[arg(long, value_name = "STAGE", conflicts_with_all = ["until", "force", "plan"])]
     only: Option<String>,
-    /// Run the stages as jobs of a cluster, modules side by side, and wait for them
+    /// With --only targets or evaluate: compute this part of so many, for the --only that follows when all parts are done
+    #[arg(long, value_name = "PART/PARTS", requires = "only", conflicts_with = "mpi")]
+    share: Option<Share>,
+    /// Run the stages as jobs of a cluster, modules and parts of the evaluation side by side, and wait for them
     #[arg(long, value_enum, conflicts_with_all = ["only", "plan"])]
     launcher: Option<Launcher>,
     /// With --only base or module:NAME: train it together with the other processes that mpirun or srun started
@@ -102,6 +105,11 @@ pub fn run(arguments: &RunArguments, session: &Session) -> Result<()> {
         return Ok(());
     }
     let runner = Runner { folder: &folder, session, keeps_others: arguments.until.is_some() };
+    if let (Some(stage), Some(share)) = (&arguments.only, arguments.share) {
+        let said = if runner.share(&stages, stage, share)? { "done" } else { "the stage is finished already" };
+        println!("{stage}, part {share}: {said}");
+        return Ok(());
+    }
     if let Some(stage) = &arguments.only {
         let finished = match arguments.mpi {
             true => trained_together(&folder, session, &stages, stage)?,

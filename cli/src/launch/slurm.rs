@@ -16,13 +16,16 @@ use std::time::Duration;
 use lore_datasets::progress::Unit;
 
 use self::queue::{Queued, queue, submitted};
-use super::{Job, jobs};
+use super::{Elements, Job, jobs};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::stages::{RunFolder, Stage};
 
 /// Between two looks at the queue.
 const POLL: Duration = Duration::from_secs(3);
+
+/// Jobs among which a stage is divided.
+const PARTS: u64 = 4;
 
 /// How often what was left unfinished is submitted again.
 const ATTEMPTS: usize = 4;
@@ -36,9 +39,13 @@ pub struct SlurmOptions {
     /// With --launcher slurm: generic resources of every job, such as gpu:1
     #[arg(long, value_name = "LIST", requires = "launcher")]
     gres: Option<String>,
-    /// With --launcher slurm: time limit of every job; shortly before it a job is queued again, to go on from its last checkpoint
+    /// With --launcher slurm: time limit of every job; a minute before it a training keeps a checkpoint, and the job is queued
+    /// again to go on from there
     #[arg(long, value_name = "TIME", requires = "launcher")]
     time: Option<String>,
+    /// With --launcher slurm: jobs that capture the teacher's distributions side by side, and that evaluate [default: 4]
+    #[arg(long, value_name = "N", requires = "launcher", value_parser = clap::value_parser!(u16).range(1..))]
+    parts: Option<u16>,
     /// With --launcher slurm: one more option of sbatch, such as --account=me; may be repeated
     #[arg(long, value_name = "OPTION", requires = "launcher", allow_hyphen_values = true)]
     sbatch: Vec<String>,
@@ -64,7 +71,8 @@ impl Launch<'_> {
     /// # Errors
     /// A folder or program that cannot be named absolutely.
     pub fn scripts(&self, stages: &[Box<dyn Stage>]) -> Result<Vec<(Job, String)>> {
-        jobs(stages).into_iter().map(|job| Ok((job.clone(), self.script(&job)?))).collect()
+        let parts = self.options.parts.map_or(PARTS, u64::from);
+        jobs(stages, parts).into_iter().map(|job| Ok((job.clone(), self.script(&job)?))).collect()
     }
 
     fn logs(&self) -> PathBuf {
@@ -78,19 +86,26 @@ impl Launch<'_> {
         let logs = absolute(&self.logs())?;
         let threads = self.session.threads;
         let name = self.folder.root().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let pattern = if job.array { "%A_%a" } else { "%j" };
+        let elements = match job.elements {
+            Elements::One => None,
+            Elements::Stages => Some(job.stages.len() as u64),
+            Elements::Parts(parts) => Some(parts),
+        };
+        let pattern = if elements.is_some() { "%A_%a" } else { "%j" };
+        // In a path `%` begins what Slurm fills in.
+        let output = format!("{}/{}-{pattern}.log", logs.display().to_string().replace('%', "%%"), job.name);
         let mut script = String::from("#!/bin/bash\n");
         let mut option = |text: String| writeln!(script, "#SBATCH {text}").expect("strings take everything");
         option(format!("--job-name=lore-{name}-{}", job.name));
-        option(format!("--output={}/{}-{pattern}.log", logs.display(), job.name));
+        option(format!("--output={}", one_word(&output)));
         option("--open-mode=append".into());
         option("--requeue".into());
         option("--kill-on-invalid-dep=yes".into());
         option("--signal=B:USR1@60".into());
         option("--ntasks=1".into());
         option(format!("--cpus-per-task={threads}"));
-        if job.array {
-            option(format!("--array=0-{}", job.stages.len() - 1));
+        if let Some(elements) = elements {
+            option(format!("--array=0-{}", elements - 1));
         }
         for (key, value) in
             [("partition", &self.options.partition), ("gres", &self.options.gres), ("time", &self.options.time)]
@@ -111,7 +126,14 @@ impl Launch<'_> {
         if self.session.offline {
             command.push("--offline".into());
         }
-        let chosen = if job.array { "\"${stages[$SLURM_ARRAY_TASK_ID]}\"" } else { "\"${stages[@]}\"" };
+        let chosen = match job.elements {
+            Elements::Stages => "\"${stages[$SLURM_ARRAY_TASK_ID]}\"",
+            Elements::One | Elements::Parts(_) => "\"${stages[@]}\"",
+        };
+        let part = match job.elements {
+            Elements::Parts(parts) => format!(" --share $((SLURM_ARRAY_TASK_ID + 1))/{parts}"),
+            Elements::One | Elements::Stages => String::new(),
+        };
         let (here, stages, command) = (quoted(&here.to_string_lossy()), stages.join(" "), command.join(" "));
         write!(
             script,
@@ -120,11 +142,18 @@ cd {here} || exit 1
 stages=({stages})
 me=$SLURM_JOB_ID
 [ -n "$SLURM_ARRAY_JOB_ID" ] && me=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
-# Shortly before the time limit: another turn goes on from the last checkpoint.
-again() {{ kill "$pid" 2>/dev/null; wait "$pid"; scontrol requeue "$me"; exit 0; }}
+# A minute before the time limit: a training keeps a checkpoint after the step it is at, and another turn goes on from there.
+again() {{
+  kill "$pid" 2>/dev/null
+  for _ in {{1..40}}; do kill -0 "$pid" 2>/dev/null || break; sleep 1; done
+  kill -KILL "$pid" 2>/dev/null
+  wait "$pid"
+  scontrol requeue "$me"
+  exit 0
+}}
 trap again USR1
 for stage in {chosen}; do
-  {command} --only "$stage" &
+  {command} --only "$stage"{part} &
   pid=$!
   wait "$pid" || exit 1
 done
@@ -254,6 +283,14 @@ fn absent(error: std::io::Error) -> Error {
         );
     }
     Error::while_doing("asking Slurm")(error)
+}
+
+/// For a `#SBATCH` line, whose words end at spaces.
+fn one_word(text: &str) -> String {
+    if text.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '\\' | '#')) {
+        return format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#));
+    }
+    text.to_owned()
 }
 
 /// For a shell, whatever is in it.

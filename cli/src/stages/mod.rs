@@ -10,10 +10,12 @@ pub mod general;
 mod hash;
 pub mod manifest;
 pub mod module;
+mod only;
 pub mod prepared;
 mod proof;
 pub mod report;
 mod runner;
+mod share;
 pub mod targets;
 pub mod teacher;
 pub mod topic;
@@ -27,6 +29,7 @@ pub use folder::RunFolder;
 pub use hash::{sha256_of, sha256_of_file};
 pub use manifest::{Manifest, Output, outputs_of};
 pub use runner::{Resolved, Runner, State, key_of, resolve, run_in};
+pub use share::Share;
 
 use crate::error::{Error, Result};
 use crate::plan::estimate::{Estimate, Facts};
@@ -81,6 +84,20 @@ pub trait Stage {
     /// # Errors
     /// Anything; the folder is kept, and used again if [`Stage::resumable`].
     fn run(&self, context: &StageContext<'_>) -> Result<Outcome>;
+
+    /// Into how many parts its work can be divided at most, to be computed side by side before [`Stage::run`].
+    fn parts(&self) -> u64 {
+        1
+    }
+
+    /// Computes a part and leaves it in `context.folder`, where [`Stage::run`] finds it. A stage that does so is
+    /// [`Stage::resumable`], and what it makes does not depend on it.
+    ///
+    /// # Errors
+    /// As [`Stage::run`]; a stage that cannot be divided.
+    fn run_share(&self, _context: &StageContext<'_>, share: Share) -> Result<()> {
+        Err(Error::Usage(format!("--share {share}: `{}` cannot be divided", self.name())))
+    }
 }
 
 /// A link from the run's folder into a stage's.

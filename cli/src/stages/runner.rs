@@ -182,76 +182,8 @@ impl Runner<'_> {
         Ok(summary)
     }
 
-    /// Brings the stage `wanted` to its end, whose inputs are finished; others may do the same with other stages at the same
-    /// time.
-    ///
-    /// # Errors
-    /// Inputs that are not finished, named; the stage's failure.
-    pub fn only(&self, stages: &[Box<dyn Stage>], wanted: &str) -> Result<Finished> {
-        let _locks = self.folder.lock_stage(wanted)?;
-        let (mut identities, mut finished) = (BTreeMap::new(), BTreeMap::new());
-        for (index, stage) in stages.iter().enumerate() {
-            let (name, resolved) = (stage.name(), resolve(stage.as_ref(), &identities, self.folder));
-            identities.insert(name.to_owned(), resolved.identity);
-            let done = match resolved.state {
-                State::Finished(done) => *done,
-                State::Elsewhere(found) if name == wanted => {
-                    let key = resolved.key.unwrap_or_default();
-                    match self.take_over(name, &key, &found)? {
-                        Some(taken) => taken,
-                        None => self
-                            .run_one(stage.as_ref(), &key, &finished)
-                            .map_err(|error| Error::Stage { stage: name.into(), source: Box::new(error) })?,
-                    }
-                }
-                _ if name == wanted => {
-                    let missing: Vec<_> = stage.inputs().into_iter().filter(|i| !finished.contains_key(i)).collect();
-                    let key = resolved.key.filter(|_| missing.is_empty()).ok_or_else(|| {
-                        Error::Failed(format!("stage `{wanted}` needs what is not finished: {}", missing.join(", ")))
-                    })?;
-                    self.session.progress.note(&format!("[{}/{}] {name}", index + 1, stages.len()));
-                    self.run_one(stage.as_ref(), &key, &finished)
-                        .map_err(|error| Error::Stage { stage: name.into(), source: Box::new(error) })?
-                }
-                _ => continue,
-            };
-            if name == wanted {
-                self.folder.publish(&done.folder, &stage.publications())?;
-                return Ok(done);
-            }
-            finished.insert(name.to_owned(), done);
-        }
-        Err(Error::Failed(format!("no stage is called `{wanted}`")))
-    }
-
-    /// Does the same as another process that brings the stage `wanted` to its end, whose peer this one is; what comes out
-    /// is that process's, and nothing is kept here.
-    ///
-    /// # Errors
-    /// Inputs that are not finished; the stage's failure.
-    pub fn help(&self, stages: &[Box<dyn Stage>], wanted: &str) -> Result<()> {
-        let (mut identities, mut finished) = (BTreeMap::new(), BTreeMap::new());
-        for stage in stages {
-            let (name, resolved) = (stage.name(), resolve(stage.as_ref(), &identities, self.folder));
-            identities.insert(name.to_owned(), resolved.identity);
-            match resolved.state {
-                State::Finished(done) => {
-                    finished.insert(name.to_owned(), *done);
-                }
-                _ if name == wanted => {
-                    let folder = tempfile::tempdir().map_err(Error::while_doing("making a temporary folder"))?;
-                    let inputs = inputs_of(stage.as_ref(), &finished);
-                    let context = StageContext { folder: folder.path(), inputs: &inputs, session: self.session };
-                    return stage.run(&context).map(|_| ());
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     /// A stage that another run finished, as one of this run; nothing if its files went away meanwhile.
-    fn take_over(&self, name: &str, key: &str, found: &Finished) -> Result<Option<Finished>> {
+    pub(super) fn take_over(&self, name: &str, key: &str, found: &Finished) -> Result<Option<Finished>> {
         let partial = self.folder.partial(name, key);
         remove_folder(&partial)?;
         if elsewhere::take_over(found, &partial).is_err() {
@@ -263,7 +195,12 @@ impl Runner<'_> {
         Ok(Some(Finished { folder, manifest: found.manifest.clone() }))
     }
 
-    fn run_one(&self, stage: &dyn Stage, key: &str, finished: &BTreeMap<String, Finished>) -> Result<Finished> {
+    pub(super) fn run_one(
+        &self,
+        stage: &dyn Stage,
+        key: &str,
+        finished: &BTreeMap<String, Finished>,
+    ) -> Result<Finished> {
         let name = stage.name();
         let folder = self.folder.partial(name, key);
         if !stage.resumable() && folder.exists() {
@@ -281,7 +218,7 @@ impl Runner<'_> {
 }
 
 /// Those of the finished stages that `stage` needs.
-fn inputs_of(stage: &dyn Stage, finished: &BTreeMap<String, Finished>) -> BTreeMap<String, Finished> {
+pub(super) fn inputs_of(stage: &dyn Stage, finished: &BTreeMap<String, Finished>) -> BTreeMap<String, Finished> {
     let named =
         stage.inputs().into_iter().filter_map(|input| finished.get_key_value(&input).map(|(_, f)| (input, f.clone())));
     named.collect()

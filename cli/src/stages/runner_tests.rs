@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 
 use clap::Parser;
+use lore_train::Peers;
 use serde_json::{Value, json};
 
 use super::*;
@@ -117,8 +118,7 @@ impl Run {
         ]
     }
 
-    /// Runs, and returns what the stages logged.
-    fn run(&self, force: &[&str]) -> Result<Vec<String>> {
+    fn session(&self) -> Session {
         #[derive(Parser)]
         struct Options {
             #[command(flatten)]
@@ -126,7 +126,12 @@ impl Run {
         }
         let cache = self.runs.path().join("cache");
         let options = Options::parse_from(["lore", "--quiet", "--cache-dir", cache.to_str().unwrap()]);
-        let session = Session::new(&options.global).unwrap();
+        Session::new(&options.global).unwrap()
+    }
+
+    /// Runs, and returns what the stages logged.
+    fn run(&self, force: &[&str]) -> Result<Vec<String>> {
+        let session = self.session();
         let force: Vec<String> = force.iter().map(ToString::to_string).collect();
         let result =
             Runner { folder: &self.folder(), session: &session, keeps_others: false }.run(&self.stages(), &force);
@@ -239,6 +244,65 @@ fn what_another_run_made_is_taken_over() {
     fs::remove_dir_all(run.runs.path().join("toy")).unwrap();
     assert!(run.run(&[]).unwrap().is_empty());
     assert_eq!(published(&run, "module:b"), "421");
+}
+
+/// One of two processes, which are threads here.
+struct OneOfTwo {
+    rank: usize,
+    barrier: Arc<Barrier>,
+    sum: Arc<Mutex<[f64; 2]>>,
+}
+
+impl Peers for OneOfTwo {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+    fn size(&self) -> usize {
+        2
+    }
+    fn sum_f32(&self, _values: &mut [f32]) {
+        unreachable!("toys have no weights");
+    }
+    fn sum_f64(&self, values: &mut [f64]) {
+        self.sum.lock().unwrap()[self.rank] = values[0];
+        self.barrier.wait();
+        values[0] = self.sum.lock().unwrap().iter().sum();
+        self.barrier.wait();
+    }
+}
+
+/// Brings `stage` to its end by two processes, and returns what they logged.
+fn together(run: &Run, stage: &str) -> Vec<String> {
+    let (barrier, sum) = (Arc::new(Barrier::new(2)), Arc::<Mutex<[f64; 2]>>::default());
+    std::thread::scope(|scope| {
+        for rank in [0, 1] {
+            let peers = Arc::new(OneOfTwo { rank, barrier: barrier.clone(), sum: sum.clone() });
+            scope.spawn(move || {
+                let mut session = run.session();
+                session.training.peers = peers;
+                let runner = Runner { folder: &run.folder(), session: &session, keeps_others: true };
+                match rank {
+                    0 => drop(runner.only(&run.stages(), stage).unwrap()),
+                    _ => runner.help(&run.stages(), stage).unwrap(),
+                }
+            });
+        }
+    });
+    std::mem::take(&mut *run.log.lock().unwrap())
+}
+
+#[test]
+fn a_process_helps_with_what_the_first_one_computes_and_with_nothing_else() {
+    let mut run = Run::new();
+    assert_eq!(together(&run, "fetch"), ["fetch 0", "fetch 0"]);
+    assert_eq!(together(&run, "base"), ["base 0", "base 0"]);
+    assert!(together(&run, "base").is_empty());
+    // Another run in the same folder has what the first one made; the second process must not wait for a first that does
+    // not compute.
+    run.name = "other";
+    assert!(together(&run, "fetch").is_empty());
+    assert!(together(&run, "base").is_empty());
+    assert_eq!(together(&run, "module:a"), ["module:a 0", "module:a 0"]);
 }
 
 #[test]

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use lore_datasets::mixture::{Mixture, Part};
 use lore_datasets::split::Split;
-use lore_distill::cache::{Binding, TargetCache, Teacher, capture};
+use lore_distill::cache::{Binding, Captured, TargetCache, Teacher, capture, capture_share};
 use lore_model::Decoder;
 use lore_model::files::ModelFiles;
 use lore_model::streamed::StreamedDecoder;
 use serde_json::{Value, json};
 
 use super::prepared::open_tokens;
-use super::{Finished, Outcome, Stage, StageContext, sha256_of};
+use super::{Finished, Outcome, Share, Stage, StageContext, sha256_of};
 use crate::error::{Error, Result};
 use crate::plan::estimate::{self, Estimate, Facts};
 use crate::recipe::{Base, Recipe};
@@ -95,32 +95,53 @@ impl Stage for TargetsStage {
         estimate::targets(&self.base, facts)
     }
 
+    fn parts(&self) -> u64 {
+        self.base.train.steps
+    }
+
+    fn run_share(&self, context: &StageContext<'_>, share: Share) -> Result<()> {
+        self.capture(context, Some(share)).map(|_| ())
+    }
+
     fn run(&self, context: &StageContext<'_>) -> Result<Outcome> {
-        let teacher = context.input("teacher")?;
-        let mixture = batches(&self.base, self.seed, &context.input("general")?.folder)?;
-        let device = context.session.device.device()?;
-        let files = ModelFiles::open(teacher.external()?)?;
-        let binding = binding(&self.base, self.seed, teacher, &mixture, files.config.vocab_size);
-        let capture_from = |teacher: &Teacher<'_>| {
-            let progress = &*context.session.progress;
-            capture(teacher, &mixture, self.base.train.steps, &binding, context.folder, progress)
-                .map_err(Error::while_doing("capturing the teacher's distributions"))
-        };
-        let captured = match self.base.distil.stream_tokens {
-            None => {
-                let decoder = Decoder::load(&files.config, &*files.weights, &device)?;
-                capture_from(&Teacher::Resident(&decoder))?
-            }
-            Some(tokens) => {
-                let decoder = StreamedDecoder::new(&files.config, &*files.weights, &device)?;
-                capture_from(&Teacher::Streamed(decoder, tokens))?
-            }
-        };
+        let captured = self.capture(context, None)?;
         let each = captured.bytes as f64 / captured.positions.max(1) as f64;
         Ok(Outcome {
             summary: format!("{} positions, {each:.1} bytes each", captured.positions),
             facts: json!({ "positions": captured.positions, "bytes": captured.bytes }),
             ..Outcome::default()
         })
+    }
+}
+
+impl TargetsStage {
+    /// Captures all steps, or a share of them.
+    fn capture(&self, context: &StageContext<'_>, share: Option<Share>) -> Result<Captured> {
+        let teacher = context.input("teacher")?;
+        let mixture = batches(&self.base, self.seed, &context.input("general")?.folder)?;
+        let device = context.session.device.device()?;
+        let files = ModelFiles::open(teacher.external()?)?;
+        let binding = binding(&self.base, self.seed, teacher, &mixture, files.config.vocab_size);
+        let capture_from = |teacher: &Teacher<'_>| {
+            let (steps, folder, progress) = (self.base.train.steps, context.folder, &*context.session.progress);
+            let captured = match share {
+                None => capture(teacher, &mixture, steps, &binding, folder, progress),
+                Some(share) => {
+                    let name = share.file_name();
+                    capture_share(teacher, &mixture, (&name, share.range(steps)), &binding, folder, progress)
+                }
+            };
+            captured.map_err(Error::while_doing("capturing the teacher's distributions"))
+        };
+        match self.base.distil.stream_tokens {
+            None => {
+                let decoder = Decoder::load(&files.config, &*files.weights, &device)?;
+                capture_from(&Teacher::Resident(&decoder))
+            }
+            Some(tokens) => {
+                let decoder = StreamedDecoder::new(&files.config, &*files.weights, &device)?;
+                capture_from(&Teacher::Streamed(decoder, tokens))
+            }
+        }
     }
 }

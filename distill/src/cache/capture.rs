@@ -2,8 +2,10 @@
 
 use super::error::{Error, io};
 use super::index::{Binding, Entry, INDEX, SEGMENTS, hash_of_tokens, hex, line, read_index};
+use super::shares::{SHARES, Shares};
 use burn::tensor::Tensor;
 use half::f16;
+use lore_datasets::batches::Batch;
 use lore_datasets::mixture::Mixture;
 use lore_datasets::progress::{Progress, Unit};
 use lore_model::Decoder;
@@ -15,6 +17,7 @@ use lore_model::streamed::StreamedDecoder;
 use rayon::prelude::*;
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -61,7 +64,7 @@ impl Teacher<'_> {
 }
 
 /// Draws `binding.samples` tokens from the teacher's distribution at every position of the first `steps` batches of
-/// `mixture`, going on where an interrupted capture stopped.
+/// `mixture`, going on where an interrupted capture stopped, and with what shares of it are finished.
 ///
 /// # Errors
 /// Files that cannot be written.
@@ -73,10 +76,44 @@ pub fn capture(
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<Captured, Error> {
+    let shares = folder.join(SHARES);
+    let captured =
+        capture_range(teacher, mixture, 0..steps, binding, folder, Shares::open(&shares, binding)?, progress)?;
+    if shares.exists() {
+        fs::remove_dir_all(&shares).map_err(io("remove", &shares))?;
+    }
+    Ok(captured)
+}
+
+/// As [`capture`], of some steps only, for the [`capture`] of all steps in the same folder, which is called when it has
+/// ended; `name` tells it from other shares.
+///
+/// # Errors
+/// Files that cannot be written.
+pub fn capture_share(
+    teacher: &Teacher<'_>,
+    mixture: &Mixture,
+    (name, steps): (&str, Range<u64>),
+    binding: &Binding,
+    folder: &Path,
+    progress: &dyn Progress,
+) -> Result<Captured, Error> {
+    capture_range(teacher, mixture, steps, binding, &folder.join(SHARES).join(name), Shares::default(), progress)
+}
+
+fn capture_range(
+    teacher: &Teacher<'_>,
+    mixture: &Mixture,
+    steps: Range<u64>,
+    binding: &Binding,
+    folder: &Path,
+    mut shares: Shares,
+    progress: &dyn Progress,
+) -> Result<Captured, Error> {
     assert!((1..=255).contains(&binding.samples), "between 1 and 255 samples");
     fs::create_dir_all(folder).map_err(io("create", folder))?;
     let (segments_path, index_path) = (folder.join(SEGMENTS), folder.join(INDEX));
-    let known = match read_index(&index_path)? {
+    let known = match read_index(&index_path, Some(steps.start))? {
         Some((found, entries)) if found == *binding => entries,
         _ => Vec::new(),
     };
@@ -99,13 +136,38 @@ pub fn capture(
     fs::write(&index_path, lines).map_err(io("write", &index_path))?;
     let mut index = OpenOptions::new().append(true).open(&index_path).map_err(io("open", &index_path))?;
 
-    let first = known.len() as u64;
+    let first = steps.start + known.len() as u64;
     let per_step = mixture.tokens_per_batch() as u64;
-    let mut task = progress.task("teacher's distributions", Some(steps.saturating_sub(first) * per_step), Unit::Tokens);
+    let mut task =
+        progress.task("teacher's distributions", Some(steps.end.saturating_sub(first) * per_step), Unit::Tokens);
     let at_once = teacher.steps_at_once(mixture.tokens_per_batch());
     let mut step = first;
-    while step < steps {
-        let batches: Vec<_> = (step..steps.min(step + at_once)).map(|step| mixture.batch(step)).collect();
+    let mut keep = |batch: &Batch, segment: &[u8], step: u64| -> Result<(), Error> {
+        segments.write_all(segment).and_then(|()| segments.sync_data()).map_err(io("write", &segments_path))?;
+        let entry = Entry {
+            step,
+            rows: batch.tokens.len(),
+            offset: captured.bytes,
+            bytes: segment.len() as u64,
+            sha256: hex(segment),
+            tokens: hash_of_tokens(&batch.tokens),
+        };
+        let written = index.write_all(line(&entry).as_bytes()).and_then(|()| index.sync_data());
+        written.map_err(io("write", &index_path))?;
+        captured.bytes += entry.bytes;
+        captured.positions += entry.rows as u64;
+        task.advance(entry.rows as u64);
+        Ok(())
+    };
+    while step < steps.end {
+        let batch = mixture.batch(step);
+        if let Some(segment) = shares.segment(step, &batch) {
+            keep(&batch, &segment, step)?;
+            step += 1;
+            continue;
+        }
+        let together = step..steps.end.min(step + at_once);
+        let batches: Vec<_> = together.take_while(|&step| !shares.have(step)).map(|step| mixture.batch(step)).collect();
         let inputs: Vec<_> = batches
             .iter()
             .map(|batch| (Arc::new(batch.tokens.clone()), Arc::new(Sequences::whole(&batch.lengths))))
@@ -113,20 +175,7 @@ pub fn capture(
         let (hidden, head) = teacher.read(&inputs)?;
         for (batch, hidden) in batches.into_iter().zip(hidden) {
             let segment = segment(&hidden, &head, binding, step);
-            segments.write_all(&segment).and_then(|()| segments.sync_data()).map_err(io("write", &segments_path))?;
-            let entry = Entry {
-                step,
-                rows: batch.tokens.len(),
-                offset: captured.bytes,
-                bytes: segment.len() as u64,
-                sha256: hex(&segment),
-                tokens: hash_of_tokens(&batch.tokens),
-            };
-            let written = index.write_all(line(&entry).as_bytes()).and_then(|()| index.sync_data());
-            written.map_err(io("write", &index_path))?;
-            captured.bytes += entry.bytes;
-            captured.positions += entry.rows as u64;
-            task.advance(entry.rows as u64);
+            keep(&batch, &segment, step)?;
             step += 1;
         }
     }

@@ -67,8 +67,9 @@ pub(super) fn hash_of_tokens(tokens: &[u32]) -> String {
     hex(&bytes)
 }
 
-/// Reads an index up to its first line that is not whole; `None` when there is none.
-pub(super) fn read_index(path: &Path) -> Result<Option<(Binding, Vec<Entry>)>, Error> {
+/// Reads an index up to its first line that is not whole; `None` when there is none. Its first step is `first`, if that is
+/// known.
+pub(super) fn read_index(path: &Path, first: Option<u64>) -> Result<Option<(Binding, Vec<Entry>)>, Error> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -76,11 +77,14 @@ pub(super) fn read_index(path: &Path) -> Result<Option<(Binding, Vec<Entry>)>, E
     };
     let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let Some(binding) = lines.next().and_then(|line| serde_json::from_str(line).ok()) else { return Ok(None) };
-    let mut entries: Vec<Entry> = Vec::new();
+    let (mut entries, mut next) = (Vec::<Entry>::new(), first);
     for line in lines {
         let end = entries.last().map_or(0, |entry| entry.offset + entry.bytes);
         match serde_json::from_str::<Entry>(line) {
-            Ok(entry) if entry.step == entries.len() as u64 && entry.offset == end => entries.push(entry),
+            Ok(entry) if entry.step == next.unwrap_or(entry.step) && entry.offset == end => {
+                next = Some(entry.step + 1);
+                entries.push(entry);
+            }
             _ => break,
         }
     }

@@ -28,7 +28,8 @@ impl TargetCache {
         let index = folder.join(INDEX);
         let other = |reason: String| Error::Other { path: index.clone(), reason };
         let damaged = |reason: String| Error::Damaged { path: index.clone(), reason };
-        let (found, entries) = read_index(&index)?.ok_or_else(|| damaged("its first line cannot be read".into()))?;
+        let (found, entries) =
+            read_index(&index, Some(0))?.ok_or_else(|| damaged("its first line cannot be read".into()))?;
         let differing = [
             ("from another teacher, other tokens or another order of them", found.identity != binding.identity),
             ("for another vocabulary", found.vocabulary != binding.vocabulary),

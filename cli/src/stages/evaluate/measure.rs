@@ -1,128 +1,125 @@
 //! Scoring every model and combination on every held-out text.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
-use burn::tensor::Device;
-use lore_eval::composition::{self, Text, all_at, chosen, score_texts};
+use lore_eval::composition::{self, Text, chosen};
 use lore_eval::report::{Column, Matrix, Row, RowKind};
-use lore_model::Decoder;
-use lore_modules::compose::compose;
-use lore_modules::{Adapter, LoadedModule, activate, peft};
 
+use super::kept::KeptRows;
 use super::rows::{ROUTED, Table, route_facts, routed};
 use super::samples::{prompts, samples};
+use super::scorer::{Model, Scorer, models, score_teacher};
 use super::{EvaluateRequest, Evaluation};
 use crate::error::{Error, Result};
 use crate::models::{LoadedModel, load_model};
-use crate::recipe::{Combine, Composed};
-use crate::stages::Outcome;
+use crate::recipe::Combine;
 use crate::stages::prepared::held_out;
+use crate::stages::{Outcome, Share};
 
 /// Name of the column of general English.
 const GENERAL: &str = "general";
 
+/// Scores a share of the models, for [`measure`].
+pub fn measure_share(request: &EvaluateRequest<'_>, share: Share) -> Result<()> {
+    let device = request.session.device.device()?;
+    let model = load_model(request.base, &device)?;
+    model.check_length("`evaluate.passage_tokens`", request.evaluate.passage_tokens + 1)?;
+    let texts = texts(request, &model)?;
+    let vocabulary = model.files.tokenizer.get_vocab_size(true);
+    let kept = KeptRows::open(request.folder)?;
+    // What is chosen from other rows needs no model.
+    let models: Vec<(usize, Model<'_>)> = models(request).into_iter().enumerate().collect();
+    let scored = models.iter().filter(|(_, model)| !matches!(model, Model::Combined(Combine::Routed)));
+    let own: Vec<_> = scored.enumerate().filter(|(number, _)| share.takes(*number)).map(|(_, one)| *one).collect();
+    let scorer = Scorer::new(request, model, &device)?;
+    for &(place, model) in own.iter().filter(|(_, model)| !matches!(model, Model::Teacher)) {
+        kept.row(place, &model.label(request), || scorer.score(model, &texts))?;
+    }
+    drop(scorer);
+    if let Some(&(place, model)) = own.iter().find(|(_, model)| matches!(model, Model::Teacher)) {
+        kept.row(place, &model.label(request), || score_teacher(request, &texts, vocabulary, &device))?;
+    }
+    Ok(())
+}
+
 /// Scores every model and combination on every held-out text, measures costs, writes samples.
 pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
-    let EvaluateRequest { evaluate, teacher, base, topics, folder, session, .. } = request;
+    let EvaluateRequest { evaluate, base, topics, folder, session, .. } = request;
     let device = session.device.device()?;
     let model = load_model(base, &device)?;
     model.check_length("`evaluate.passage_tokens`", evaluate.passage_tokens + 1)?;
     let prompts = prompts(request, &model)?;
     let texts = texts(request, &model)?;
-    let fingerprint = model.fingerprint()?;
-    let mut modules = Vec::new();
-    let mut load_ms = Vec::new();
-    for topic in topics.iter() {
-        let began = Instant::now();
-        let adapter = peft::read(&topic.module)?;
-        adapter.check_base(&model.files.config, &fingerprint, false)?;
-        modules.push(LoadedModule::new(&adapter, &device));
-        load_ms.push(began.elapsed().as_secs_f64() * 1e3);
-    }
+    let scorer = Scorer::new(request, model, &device)?;
     let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
-    let base_bytes = 4 * model.decoder.parameter_count() as u64;
-    let module_bytes: Vec<u64> = modules.iter().map(|module| module.bytes() as u64).collect();
-    let all_bytes: u64 = module_bytes.iter().sum();
-    let run = |decoder: &Decoder, label: &str| -> Result<composition::Row> {
-        score_texts(decoder, &texts, model.start, label, &*session.progress)
-            .map_err(Error::while_doing("scoring held-out texts"))
+    let base_bytes = 4 * scorer.model.decoder.parameter_count() as u64;
+    let all_bytes = scorer.all_bytes();
+    let kept = KeptRows::open(folder)?;
+    let models = models(request);
+    let run = |place: usize| {
+        let model = models[place];
+        kept.row(place, &model.label(request), || scorer.score(model, &texts))
     };
 
-    let base_row = run(&model.decoder, "score: base")?;
-    let alone = names
-        .iter()
-        .zip(&modules)
-        .map(|(name, module)| run(&activate(&model.decoder, &[(module, 1.0)]), &format!("score: {name}")))
-        .collect::<Result<Vec<_>>>()?;
+    let base_row = run(0)?.row;
     let table = Table { texts: &texts, base: &base_row };
     let mut rows = vec![table.row("base", RowKind::Base, &[], base_bytes, &base_row)];
-    for ((name, row), bytes) in names.iter().zip(&alone).zip(&module_bytes) {
-        rows.push(table.row(name, RowKind::Module, std::slice::from_ref(name), base_bytes + bytes, row));
-    }
+    let mut alone = Vec::new();
     let mut routing = None;
-    for combine in &evaluate.combine {
-        let (label, kind) = match combine {
-            Combine::Sum => ("sum", RowKind::Sum),
-            Combine::Mean => ("mean", RowKind::Mean),
-            Combine::Routed => ("chosen per passage", RowKind::ChosenPerPassage),
-        };
-        let row = match combine {
-            Combine::Sum => run(&all_at(&model.decoder, &modules, 1.0), "score: sum")?,
-            Combine::Mean => run(&all_at(&model.decoder, &modules, 1.0 / modules.len() as f32), "score: mean")?,
-            Combine::Routed => {
+    for (place, &model) in models.iter().enumerate().skip(1) {
+        let label = model.label(request);
+        let row = match model {
+            Model::Base | Model::Teacher => continue,
+            Model::Combined(Combine::Routed) => {
                 let candidates: Vec<&composition::Row> = std::iter::once(&base_row).chain(&alone).collect();
                 let (row, choices) = chosen(&candidates, &texts, evaluate.probe_tokens);
                 routing = Some(route_facts(&names, &texts, &choices, evaluate.probe_tokens));
+                table.row(&label, RowKind::ChosenPerPassage, &names, base_bytes + all_bytes, &row)
+            }
+            Model::Module(topic) => {
+                let scored = run(place)?;
+                let name = std::slice::from_ref(&names[topic]);
+                let row = table.row(&label, RowKind::Module, name, base_bytes + scored.bytes, &scored.row);
+                alone.push(scored.row);
                 row
             }
+            Model::Combined(_) | Model::Weighted(_) | Model::Composed(_) | Model::Joint(_) => {
+                let scored = run(place)?;
+                let (kind, description) = match model {
+                    Model::Combined(Combine::Sum) => (RowKind::Sum, String::new()),
+                    Model::Combined(_) => (RowKind::Mean, String::new()),
+                    Model::Weighted(weight) => (RowKind::Combination, format!("Every module at weight {weight}.")),
+                    Model::Composed(composed) => {
+                        let method = composed.method(request.seed);
+                        (RowKind::Combination, format!("All modules made one: {method}."))
+                    }
+                    Model::Joint(joint) => {
+                        (RowKind::Control, format!("One module trained on {} together.", joint.topics.join(", ")))
+                    }
+                    _ => unreachable!("matched above"),
+                };
+                let own = [label.clone()];
+                let modules = if matches!(model, Model::Joint(_)) { &own[..] } else { &names[..] };
+                Row { description, ..table.row(&label, kind, modules, base_bytes + scored.bytes, &scored.row) }
+            }
         };
-        rows.push(table.row(label, kind, &names, base_bytes + all_bytes, &row));
-    }
-    for &weight in &evaluate.weights {
-        let label = format!("all at {weight}");
-        let row = run(&all_at(&model.decoder, &modules, weight), &format!("score: {label}"))?;
-        let row = table.row(&label, RowKind::Combination, &names, base_bytes + all_bytes, &row);
-        rows.push(Row { description: format!("Every module at weight {weight}."), ..row });
-    }
-    for composed in &evaluate.composed {
-        let (label, module) = (composed.label(), as_one(request, composed, &device)?);
-        let row = run(&activate(&model.decoder, &[(&module, 1.0)]), &format!("score: {label}"))?;
-        let row = table.row(&label, RowKind::Combination, &names, base_bytes + module.bytes() as u64, &row);
-        let description = format!("All modules made one: {}.", composed.method(request.seed));
-        rows.push(Row { description, ..row });
-    }
-    for joint in request.joint {
-        let adapter = peft::read(&joint.module)?;
-        adapter.check_base(&model.files.config, &fingerprint, false)?;
-        let module = LoadedModule::new(&adapter, &device);
-        let row = run(&activate(&model.decoder, &[(&module, 1.0)]), &format!("score: {}", joint.name))?;
-        let bytes = base_bytes + module.bytes() as u64;
-        let row = table.row(&joint.name, RowKind::Control, std::slice::from_ref(&joint.name), bytes, &row);
-        let description = format!("One module trained on {} together.", joint.topics.join(", "));
-        rows.push(Row { description, ..row });
+        rows.push(row);
     }
     let candidates: Vec<&composition::Row> = std::iter::once(&base_row).chain(&alone).collect();
-    let routed = routed(request, &model, &fingerprint, &texts, &candidates)?;
+    let routed = routed(request, &scorer.model, scorer.fingerprint(), &texts, &candidates)?;
     if let Some((row, _)) = &routed {
         let mut row = table.row("routed", RowKind::Combination, &names, base_bytes + all_bytes, row);
         row.description = ROUTED.to_owned();
         rows.push(row);
     }
-    let samples = samples(request, &prompts, &model, &modules)?;
+    let samples = samples(request, &prompts, &scorer.model, &scorer.modules)?;
     // The base is no longer needed beside the teacher.
-    let tokenizer = model.files.tokenizer.clone();
-    drop((model, modules));
-    let teacher = load_model(teacher, &device)?;
-    if teacher.files.tokenizer.get_vocab_size(true) != tokenizer.get_vocab_size(true) {
-        return Err(Error::Failed(
-            "base and teacher have different vocabularies; their rows cannot be compared".into(),
-        ));
-    }
-    let teacher_row = score_texts(&teacher.decoder, &texts, teacher.start, "score: teacher", &*session.progress)
-        .map_err(Error::while_doing("scoring held-out texts"))?;
-    let teacher_bytes = 4 * teacher.decoder.parameter_count() as u64;
-    rows.push(table.row("teacher", RowKind::Teacher, &[], teacher_bytes, &teacher_row));
+    let vocabulary = scorer.model.files.tokenizer.get_vocab_size(true);
+    let load_ms = scorer.load_ms.clone();
+    drop(scorer);
+    let label = Model::Teacher.label(request);
+    let teacher = kept.row(models.len() - 1, &label, || score_teacher(request, &texts, vocabulary, &device))?;
+    rows.push(table.row(&label, RowKind::Teacher, &[], teacher.bytes, &teacher.row));
 
     let columns = texts.iter().map(|text| Column {
         name: text.name.clone(),
@@ -138,19 +135,11 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
         load_ms: names.into_iter().zip(load_ms).collect(),
     };
     evaluation.write(folder)?;
+    kept.clear()?;
     Ok(Outcome {
         summary: format!("{} models on {} texts", evaluation.matrix.rows.len(), texts.len()),
         ..Outcome::default()
     })
-}
-
-/// All topics' modules as one.
-fn as_one(request: &EvaluateRequest<'_>, composed: &Composed, device: &Device) -> Result<LoadedModule> {
-    let adapters =
-        request.topics.iter().map(|topic| Ok(peft::read(&topic.module)?)).collect::<Result<Vec<Adapter>>>()?;
-    let parts: Vec<(&Adapter, f32)> = adapters.iter().map(|adapter| (adapter, 1.0)).collect();
-    let composition = compose(&parts, composed.method(request.seed), false, &|| {})?;
-    Ok(LoadedModule::taking(composition.adapter, device))
 }
 
 /// Held-out passages of every topic and of general English.

@@ -1,21 +1,23 @@
 //! `evaluate`: the composition matrix, combinations of modules, costs and samples.
 
+mod kept;
 mod measure;
 mod rows;
 mod samples;
+mod scorer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lore_eval::report::{Matrix, Routing, Sample};
-use measure::measure;
+use measure::{measure, measure_share};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Outcome, Stage, StageContext};
+use super::{Outcome, Share, Stage, StageContext};
 use crate::error::{Error, Result};
 use crate::plan::estimate::{self, Estimate, Facts};
-use crate::recipe::{Base, Evaluate, Recipe};
+use crate::recipe::{Base, Combine, Evaluate, Recipe};
 use crate::routing::Worth;
 use crate::session::Session;
 
@@ -114,7 +116,33 @@ impl Stage for EvaluateStage {
         estimate::evaluate(&self.evaluate, &self.base, self.topics.len(), self.joint.len(), facts)
     }
 
+    /// What is scored is kept, a row at a time.
+    fn resumable(&self) -> bool {
+        true
+    }
+
+    fn parts(&self) -> u64 {
+        let combined = self.evaluate.combine.iter().filter(|combine| **combine != Combine::Routed).count();
+        let more = self.evaluate.weights.len() + self.evaluate.composed.len() + self.joint.len();
+        // Base and teacher are the two.
+        (2 + self.topics.len() + combined + more) as u64
+    }
+
+    fn run_share(&self, context: &StageContext<'_>, share: Share) -> Result<()> {
+        self.with_request(context, |request| measure_share(request, share))
+    }
+
     fn run(&self, context: &StageContext<'_>) -> Result<Outcome> {
+        self.with_request(context, measure)
+    }
+}
+
+impl EvaluateStage {
+    fn with_request<T>(
+        &self,
+        context: &StageContext<'_>,
+        then: impl FnOnce(&EvaluateRequest<'_>) -> Result<T>,
+    ) -> Result<T> {
         let topics = self
             .topics
             .iter()
@@ -131,7 +159,7 @@ impl Stage for EvaluateStage {
             let module = context.input(&format!("module:{name}"))?.folder.join("module");
             Ok(JointModule { name: name.clone(), topics: topics.clone(), module })
         });
-        measure(&EvaluateRequest {
+        then(&EvaluateRequest {
             evaluate: &self.evaluate,
             seed: self.seed,
             teacher: context.input("teacher")?.external()?,
