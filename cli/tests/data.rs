@@ -31,7 +31,7 @@ fn mixed() -> Workbench {
     bench.write("texts/notes.md", "# Fields\n\nThe *fields* lie by the road.\n");
     bench.write(
         "texts/more.jsonl.gz",
-        gzip(b"{\"content\": \"A gate of iron.\"}\n{broken\n{\"content\": \"A gate of iron!\"}\n"),
+        gzip(b"{\"content\": \"A gate of iron.\"}\n{broken\n{\"other\": 1}\n{\"content\": \"A gate of iron!\"}\n"),
     );
     bench.write("texts/table.csv", "title,text\na,The well is deep.\n");
     bench.write("texts/broken.txt.gz", &gzip("The rain fell all night. ".repeat(99).as_bytes())[..40]);
@@ -43,7 +43,7 @@ fn mixed() -> Workbench {
     bench
 }
 
-const BAD: [(&str, &str); 7] = [
+const BAD: [(&str, &str); 8] = [
     ("numbers.json", "its records are no objects with fields (one is a number)"),
     ("broken.txt.gz", "cannot be read or decompressed"),
     ("latin.txt", "not UTF-8 at byte 7"),
@@ -51,6 +51,7 @@ const BAD: [(&str, &str); 7] = [
     ("empty.txt", "it is empty"),
     ("picture.png", "not a kind of text that is known"),
     ("more.jsonl", "line 2: not JSON"),
+    ("more.jsonl: record 3", "no column `text`"),
 ];
 
 #[test]
