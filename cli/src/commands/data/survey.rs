@@ -174,8 +174,9 @@ struct Prefixed<'a> {
 
 impl Sink for Prefixed<'_> {
     fn push(&mut self, mut document: Extracted) -> lore_datasets::Result<()> {
-        // A record that names none is its own group.
-        if document.group == document.id {
+        // A record that names none is its own group, whose id may have got a number since.
+        let number = document.id.strip_prefix(&document.group);
+        if number.is_some_and(|number| number.is_empty() || number.starts_with('~')) {
             document.group.clear();
         }
         document.id.insert_str(0, &self.prefix);
