@@ -31,7 +31,7 @@ fn mixed() -> Workbench {
     bench.write("texts/notes.md", "# Fields\n\nThe *fields* lie by the road.\n");
     bench.write(
         "texts/more.jsonl.gz",
-        gzip(b"{\"content\": \"A gate of iron.\"}\n{broken\n{\"content\": \"A gate of iron!\"}\n"),
+        gzip(b"{\"content\": \"A gate of iron.\"}\n{broken\n{\"other\": 1}\n{\"content\": \"A gate of iron!\"}\n"),
     );
     bench.write("texts/table.csv", "title,text\na,The well is deep.\n");
     bench.write("texts/broken.txt.gz", &gzip("The rain fell all night. ".repeat(99).as_bytes())[..40]);
@@ -39,16 +39,19 @@ fn mixed() -> Workbench {
     bench.write("texts/other.csv", "name,number\na,1\n");
     bench.write("texts/empty.txt", "");
     bench.write("texts/picture.png", "\u{1}");
+    bench.write("texts/numbers.json", "[1, 2]");
     bench
 }
 
-const BAD: [(&str, &str); 6] = [
+const BAD: [(&str, &str); 8] = [
+    ("numbers.json", "its records are no objects with fields (one is a number)"),
     ("broken.txt.gz", "cannot be read or decompressed"),
     ("latin.txt", "not UTF-8 at byte 7"),
     ("other.csv", "no column `text`"),
     ("empty.txt", "it is empty"),
     ("picture.png", "not a kind of text that is known"),
     ("more.jsonl", "line 2: not JSON"),
+    ("more.jsonl: record 3", "no column `text`"),
 ];
 
 #[test]
@@ -118,6 +121,33 @@ fn what_cannot_be_inspected_at_all() {
 }
 
 #[test]
+fn a_book_is_inspected_by_its_sections() {
+    let bench = Workbench::new();
+    let section =
+        |n: usize| format!("# Chapter {n}\n{}\n", format!("The mill of year {n} stands by the river. ").repeat(3000));
+    bench.write("book.txt", (0..5).map(section).collect::<String>());
+    let whole = bench.succeeds(&["data", "inspect", "book.txt"]).stdout;
+    for part in ["1 documents", "1  gopher.words: fewer than 50 or more than 100 000 words", "1 of them with headings"]
+    {
+        assert!(whole.contains(part), "{part}: {whole}");
+    }
+    let sections = bench.succeeds(&["data", "inspect", "book.txt", "--split-headings", "1"]).stdout;
+    assert!(sections.contains("5 documents") && !sections.contains("--split-headings"), "{sections}");
+}
+
+#[test]
+fn licences_are_those_that_records_name() {
+    let bench = Workbench::new();
+    bench.write("a.jsonl", "{\"text\": \"A gate of iron.\", \"license\": \"CC0-1.0\"}\n{\"text\": \"A well.\", \"licence\": \"MIT <b>\"}\n");
+    bench.write("b.txt", "A road by the fields.");
+    let arguments = ["data", "inspect", "a.jsonl", "b.txt", "--html", "page.html"];
+    let answer = bench.succeeds(&arguments);
+    assert!(answer.stdout.contains("licences: CC0-1.0 1, MIT <b> 1, not stated 1"), "{}", answer.stdout);
+    let page = String::from_utf8(bench.read("page.html")).unwrap();
+    assert!(page.contains("MIT &lt;b&gt;") && page.contains("not stated"));
+}
+
+#[test]
 fn tokens_are_counted_with_a_models_tokenizer() {
     let bench = mixed();
     bench.model("tiny-llama", "model");
@@ -180,11 +210,64 @@ fn a_build_has_documents_tokens_reports_and_a_card() {
         &["data", "build", "recipe.toml", "--topic", "lakes", "--out", "b"],
         &["no such topic", "rivers, hills"],
     );
+    let tokens = answer.stdout.lines().find(|line| line.contains("train: ")).unwrap().trim().to_owned();
+    assert!(tokens.ends_with(" tokens"), "{tokens}");
     let with_counts = bench.succeeds(&["data", "card", "recipe.toml", "--built", "built"]).stdout;
-    assert!(with_counts.contains("evaluation `quiz`: 1 of 2") && with_counts.contains("## hills"), "{with_counts}");
+    for part in ["evaluation `quiz`: 1 of 2", "## hills", &tokens] {
+        assert!(with_counts.contains(part), "{part}: {with_counts}");
+    }
+    assert!(card.contains("language:\n- \"en\"\n"), "English is what cleaning keeps: {card}");
+    assert!(!with_counts.contains("language:"), "nobody looked at the hills: {with_counts}");
     let without = bench.succeeds(&["data", "card", "recipe.toml"]).stdout;
     assert!(!without.contains("size_categories") && without.contains("Made up by the tests"), "{without}");
     bench.fails(2, &["data", "card", "recipe.toml", "--built", "rivers"], &["it holds none of rivers, hills"]);
+}
+
+#[test]
+fn what_was_built_is_inspected_with_what_the_build_dropped() {
+    let bench = refined();
+    bench.succeeds(&["data", "build", "recipe.toml", "--out", "built"]);
+    bench.write("built/README.md", bench.succeeds(&["data", "card", "recipe.toml", "--built", "built"]).stdout);
+    let answer = bench.succeeds(&["data", "inspect", "built", "--html", "page.html", "--strict"]);
+    for part in [
+        "built/hills: made by Lore, ",
+        "built/rivers: made by Lore, ",
+        "  duplicates: 1 exact",
+        "  evaluation `quiz`: 1 of 2 items overlap",
+        "licences: CC0-1.0 ",
+    ] {
+        assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
+    }
+    assert!(!answer.stdout.contains("left out"), "{}", answer.stdout);
+    let page = page(&bench, "page.html");
+    for part in ["How built/rivers was made", "Evaluation items that overlap", "q1", "CC0-1.0"] {
+        assert!(page.contains(part), "{part}");
+    }
+    let one = bench.succeeds(&["data", "inspect", "built/rivers"]).stdout;
+    assert!(one.contains("built/rivers: made by Lore") && !one.contains("hills"), "{one}");
+    // Other files beside them are texts to look at too.
+    bench.write("built/notes/a.txt", "A road by the fields.");
+    let all = bench.succeeds(&["data", "inspect", "built"]).stdout;
+    assert!(!all.contains("made by Lore") && all.contains("left out"), "{all}");
+    bench.write("built/rivers/data.json", "{}");
+    bench.fails(1, &["data", "inspect", "built/rivers"], &["data.json: it is not a report of `lore data build`"]);
+}
+
+/// What a build leaves that is killed.
+#[cfg(unix)]
+#[test]
+fn what_a_killed_build_left_is_removed_but_not_what_another_works_on() {
+    let bench = refined();
+    let build = |topic| bench.succeeds(&["data", "build", "recipe.toml", "--topic", topic, "--out", "built"]);
+    bench.write("built/.building-dead/tokens/train/tokens.bin", "x");
+    bench.write("built/.building-note", "a file, not a folder");
+    let another = fs::File::open(bench.path("built")).unwrap();
+    another.lock_shared().unwrap();
+    build("rivers");
+    assert_eq!(bench.listing("built"), [".building-dead", ".building-note", "rivers"]);
+    drop(another);
+    build("hills");
+    assert_eq!(bench.listing("built"), [".building-note", "hills", "rivers"]);
 }
 
 /// Every file under a folder with its bytes.
@@ -229,7 +312,10 @@ fn a_strict_build_leaves_nothing_behind() {
         &["rivers: something is left out", "empty.txt: it is empty"],
     );
     assert_eq!(bench.listing("built"), [""; 0]);
-    bench.succeeds(&arguments);
+    bench.write("rivers/notes.md", "No rule asks for this.");
+    let said = bench.succeeds(&arguments);
+    assert!(said.stdout.contains("files (1 that no rule asks for); "), "{}", said.stdout);
+    assert!(said.stdout.contains("left out: 1 files, links and records"), "{}", said.stdout);
 }
 
 #[test]
@@ -240,7 +326,8 @@ fn wrong_tables_are_told_at_once() {
         .replace("gopher.stop_words", "gofer.stop_words")
         .replace("boilerplate = false", "boilerplat = false")
         .replace("leakage = \"keep\"", "leakage = \"kep\", threshold = 2.0")
-        .replace("ngram = 6", "ngram = 1");
+        .replace("ngram = 6", "ngram = 1")
+        .replace("license = \"CC0-1.0\"", "license = \"public domain\"");
     bench.write("recipe.toml", wrong);
     let parts = [
         "`topic[1].clean.boilerplat` is not a known key; did you mean `boilerplate`?",
@@ -248,6 +335,7 @@ fn wrong_tables_are_told_at_once() {
         "`topic[1].dedup.leakage` cannot be `kep`; did you mean `keep`?",
         "`topic[1].dedup` is wrong: `threshold` is 2",
         "`topic[1].decontaminate.against[1].ngram` must be 3 to 50 words",
+        "`topic[1].license` is `public domain`, which is not an SPDX licence expression",
     ];
     bench.fails(2, &["run", "recipe.toml", "--plan"], &parts);
     bench.write("recipe.toml", recipe.replace("${LORE_TEST_QUIZ:-quiz.jsonl}", "${LORE_TEST_QUIZ}"));
@@ -310,6 +398,15 @@ const SYNTH: [&str; 15] = [
     "5",
 ];
 
+/// A page, with slashes as they were before they were escaped.
+fn page(bench: &Workbench, name: &str) -> String {
+    String::from_utf8(bench.read(name)).unwrap().replace("&#x2f;", "/")
+}
+
+fn text_of(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
 fn written(bench: &Workbench, folder: &str) -> Vec<(String, Vec<u8>)> {
     let names = bench.listing(folder);
     names.into_iter().map(|name| (name.clone(), bench.read(&format!("{folder}/{name}")))).collect()
@@ -330,6 +427,20 @@ fn synthesis_that_is_killed_goes_on_to_the_same_bytes() {
     let report: Value = serde_json::from_slice(&bench.read("straight/synth.json")).unwrap();
     let total: u64 = report["kinds"].as_object().unwrap().values().map(|kind| kind["written"].as_u64().unwrap()).sum();
     assert_eq!(total, 96);
+    // A model that was never trained writes nothing that passes.
+    bench.fails(1, &["data", "inspect", "straight"], &["no text was found"]);
+    let [accepted, rejected] = ["synthetic", "rejected"].map(|name| format!("straight/{name}.jsonl"));
+    assert_eq!(bench.read(&accepted), b"");
+    let item = "{\"id\": \"a\", \"text\": \"In year 1700 the keeper wrote down boats.\"}\n";
+    bench.write("looked/synthetic.jsonl", item);
+    for name in ["rejected.jsonl", "synth.json"] {
+        bench.write(&format!("looked/{name}"), bench.read(&format!("straight/{name}")));
+    }
+    let looked = bench.succeeds(&["data", "inspect", "looked", "--html", "synth.html"]).stdout;
+    assert!(looked.contains("looked: made by Lore, 1 documents\n  24 passages\n"), "{looked}");
+    let first: Value = serde_json::from_slice(bench.read(&rejected).split(|b| *b == b'\n').next().unwrap()).unwrap();
+    let page = page(&bench, "synth.html");
+    assert!(page.contains(text_of(&first["id"])) && page.contains(text_of(&first["reason"])), "{first}");
 
     for batches in [1, 9] {
         let mut child = bench.command(&with("killed", &[])).spawn().unwrap();

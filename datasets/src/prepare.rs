@@ -49,6 +49,9 @@ pub struct Preparation<'a> {
 pub struct DataReport {
     /// Files listed in the source.
     pub files_listed: u64,
+    /// Files that no rule asks for.
+    #[serde(default)]
+    pub files_unasked: u64,
     /// Files read.
     pub files_read: u64,
     /// Records of which no document could be made.
@@ -118,6 +121,7 @@ pub fn prepare(
     split.validate()?;
     let mut report = DataReport {
         files_listed: extracted.files_listed as u64,
+        files_unasked: extracted.files_unasked as u64,
         files_read: extracted.files_read as u64,
         broken_records: extracted.broken as u64,
         short_records: extracted.short as u64,

@@ -64,15 +64,19 @@ const PIECES: [&str; 46] = [
     "\u{85}",
 ];
 
-/// A tokenizer trained on such text. It cuts as GPT-2 does, or as SmolLM does.
-fn trained(single_digits: bool) -> Tokenizer {
+/// Bytes that no line has.
+const ABSENT: [char; 5] = ['Z', 'Q', '\u{104}', '\u{f1}', '\u{fe}'];
+
+/// A tokenizer trained on such text. It cuts as GPT-2 does, or as SmolLM does; like the latter it may have no token for
+/// bytes that do not occur.
+fn trained(single_digits: bool, every_byte: bool) -> Tokenizer {
     let mut tokenizer = Tokenizer::new(BPE::default());
     tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, false, true)));
     let special = ["<|end|>", "<|im_start|>"].map(|token| AddedToken::from(token, true));
     let mut trainer: TrainerWrapper = BpeTrainer::builder()
         .vocab_size(900)
         .show_progress(false)
-        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .initial_alphabet(ByteLevel::alphabet().into_iter().filter(|c| every_byte || !ABSENT.contains(c)).collect())
         .special_tokens(special.to_vec())
         .build()
         .into();
@@ -83,6 +87,8 @@ fn trained(single_digits: bool) -> Tokenizer {
         let digits = json!({ "type": "Digits", "individual_digits": true });
         json["pre_tokenizer"] = json!({ "type": "Sequence", "pretokenizers": [digits, json["pre_tokenizer"]] });
     }
+    let vocabulary = json["model"]["vocab"].as_object().unwrap();
+    assert!(ABSENT.iter().all(|c| vocabulary.contains_key(&c.to_string()) == every_byte));
     json.to_string().parse().unwrap()
 }
 
@@ -96,12 +102,12 @@ fn line(number: usize) -> String {
     text
 }
 
-/// Both kinds, each fast and by the crate.
-fn pairs() -> &'static [(Encoder, Encoder); 2] {
-    static PAIRS: OnceLock<[(Encoder, Encoder); 2]> = OnceLock::new();
+/// All kinds, each fast and by the crate.
+fn pairs() -> &'static [(Encoder, Encoder); 3] {
+    static PAIRS: OnceLock<[(Encoder, Encoder); 3]> = OnceLock::new();
     PAIRS.get_or_init(|| {
-        [false, true].map(|single_digits| {
-            let tokenizer = trained(single_digits);
+        [(false, true), (true, true), (true, false)].map(|(single_digits, every_byte)| {
+            let tokenizer = trained(single_digits, every_byte);
             let fast = Encoder::new(&tokenizer);
             assert!(fast.is_fast(), "the kind is known");
             (fast, Encoder::reference(&tokenizer))
@@ -118,6 +124,7 @@ fn check(text: &str) {
 #[test]
 fn ordinary_and_odd_lines() {
     check("");
+    ["Z", "ZQ", "aZin the", " Z", "\u{4}", "t\u{4}h\u{4}e", "\u{50000}"].into_iter().for_each(check);
     PIECES.iter().for_each(|piece| check(piece));
     (0..2000).map(line).for_each(|line| check(&line));
 }
@@ -161,8 +168,9 @@ proptest! {
 
 #[test]
 fn other_kinds_are_left_to_the_crate() {
-    let json: Value = serde_json::from_str(&trained(false).to_string(false).unwrap()).unwrap();
-    let changes: [fn(&mut Value); 5] = [
+    let json: Value = serde_json::from_str(&trained(false, true).to_string(false).unwrap()).unwrap();
+    let changes: [fn(&mut Value); 6] = [
+        |json| json["model"]["unk_token"] = json!("a"),
         |json| json["pre_tokenizer"]["add_prefix_space"] = json!(true),
         |json| json["normalizer"] = json!({ "type": "NFC" }),
         |json| json["model"]["dropout"] = json!(0.1),

@@ -121,6 +121,9 @@ fn csv_rows_and_text_sections() {
     .unwrap();
     assert_eq!(texts(&sections), ["start", "one\n```\n# code\n```", "two\n\nthree"]);
     assert_eq!(sections.documents[2].title, "A/B");
+    let by_default = run(folder.path(), r#"{"format": "text", "files": ["*.md"], "split_headings": 2}"#).unwrap();
+    let titles: Vec<&str> = by_default.documents.iter().map(|document| document.title.as_str()).collect();
+    assert_eq!(titles, ["", "A", "A > B"]);
 }
 
 #[test]

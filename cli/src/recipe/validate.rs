@@ -23,6 +23,7 @@ pub fn validate(recipe: &Recipe, tree: &Node, text: &str, needs_topics: bool, pr
     check.name("name", &recipe.name);
     let teacher = &recipe.teacher;
     check.source("teacher", &teacher.source, teacher.sha256.as_ref(), &teacher.pip_args);
+    check.license("teacher.license", teacher.license.as_deref());
     for size in teacher.shape.iter().flat_map(Shape::zeros) {
         check.that(false, &format!("teacher.shape.{size}"), "must be at least 1");
     }
@@ -53,6 +54,7 @@ pub fn validate(recipe: &Recipe, tree: &Node, text: &str, needs_topics: bool, pr
         let reserved = ["general", "teacher"].contains(&topic.name.as_str());
         check.that(!reserved, &at("name"), &format!("cannot be `{}`, which names another part of the run", topic.name));
         check.source(&format!("topic.{index}"), &topic.source, topic.sha256.as_ref(), &topic.pip_args);
+        check.license(&at("license"), topic.license.as_deref());
         check.that(
             !topic.extract.is_empty(),
             &at("extract"),
@@ -108,6 +110,16 @@ impl Check<'_> {
             path,
             "must be a file name: letters, digits, `-`, `_` and `.`, starting with a letter or digit, at most 64",
         );
+    }
+
+    /// Found out here, and not when a pack is made of what was trained.
+    fn license(&mut self, path: &str, license: Option<&str>) {
+        if let Some(license) = license
+            && let Err(problem) = lore_packs::license::check(license)
+        {
+            let message = format!("is `{license}`, which {problem}; `LicenseRef-name` stands for any other");
+            self.that(false, path, &message);
+        }
     }
 
     fn positive(&mut self, path: &str, value: u64) {

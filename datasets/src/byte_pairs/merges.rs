@@ -40,7 +40,8 @@ const NONE: u32 = u32::MAX;
 
 /// Which pairs make which token, and when.
 pub(super) struct Merges {
-    bytes: [u32; 256],
+    /// The token of each byte. Vocabularies leave out bytes that do not occur in texts; there the crate makes no token.
+    bytes: [Option<u32>; 256],
     /// Open addressing: pair, rank, made token.
     slots: Vec<(u64, u32, u32)>,
     shift: u32,
@@ -49,12 +50,10 @@ pub(super) struct Merges {
 const FREE: u64 = u64::MAX;
 
 impl Merges {
-    /// Merges as `tokenizer.json` lists them; `None` where a token of a merge or of a byte is missing.
+    /// Merges as `tokenizer.json` lists them; `None` where a token of a merge is missing.
     pub fn new(vocabulary: &HashMap<&str, u32>, listed: &[Value]) -> Option<Self> {
-        let mut bytes = [0; 256];
-        for byte in 0..=255u8 {
-            bytes[usize::from(byte)] = *vocabulary.get(character_of(byte).to_string().as_str())?;
-        }
+        let of_byte = |byte: usize| vocabulary.get(character_of(byte as u8).to_string().as_str()).copied();
+        let bytes = std::array::from_fn(of_byte);
         let size = (listed.len() * 2).next_power_of_two().max(16);
         let mut merges = Self { bytes, slots: vec![(FREE, 0, 0); size], shift: 64 - size.ilog2() };
         for (rank, merge) in (0u32..).zip(listed) {
@@ -94,13 +93,16 @@ impl Merges {
         symbols.clear();
         waiting.clear();
         ids.clear();
-        let last = piece.len() as u32 - 1;
-        symbols.extend((0u32..).zip(piece).map(|(at, &byte)| Symbol {
-            id: self.bytes[usize::from(byte)],
+        let tokens = piece.iter().filter_map(|&byte| self.bytes[usize::from(byte)]);
+        symbols.extend((0u32..).zip(tokens).map(|(at, id)| Symbol {
+            id,
             previous: at.wrapping_sub(1),
-            next: if at == last { NONE } else { at + 1 },
+            next: at + 1,
             gone: false,
         }));
+        if let Some(last) = symbols.last_mut() {
+            last.next = NONE;
+        }
         for at in 1..symbols.len() {
             if let Some((rank, made)) = self.get(symbols[at - 1].id, symbols[at].id) {
                 waiting.push(Reverse((rank, at as u32 - 1, made)));

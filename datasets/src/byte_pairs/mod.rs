@@ -39,7 +39,7 @@ impl BytePairs {
         let single_digits = cutting(&json)?;
         let model = &json["model"];
         let absent = |key: &str| matches!(&model[key], Value::Null) || model[key] == "" || model[key] == false;
-        let plain = ["dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"];
+        let plain = ["dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "unk_token"];
         // A token that is always taken out of the text would cut it in another way.
         let taken_out = json["added_tokens"].as_array()?.iter().any(|token| token["special"] != true);
         if model["type"] != "BPE" || !plain.into_iter().all(absent) || taken_out {

@@ -33,7 +33,7 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 pub use language::{Language, identify, is_foreign};
 pub use mojibake::repair_mojibake;
 pub(crate) use report::excerpt;
-pub use report::{CleanReport, Example};
+pub use report::{CleanReport, Example, meaning};
 
 use boilerplate::{Boilerplate, Lines, keys_of};
 use private::{Pattern, scrub};

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Characters, Done};
+use super::quality::{LINE_RULES, RULES};
+use super::{Characters, Done, EMPTY_RULE, LANGUAGE_RULE};
 use crate::boundary;
 use crate::extract::Extracted;
 
 /// Examples kept of each rule.
 const EXAMPLES: usize = 3;
+/// Names lines that are cut because many documents share them.
+const BOILERPLATE: &str = "boilerplate";
 /// Characters of an example.
 const EXCERPT: usize = 160;
 
@@ -53,6 +56,18 @@ pub struct Example {
     pub excerpt: String,
 }
 
+/// What a rule of this name drops or cuts.
+pub fn meaning(rule: &str) -> Option<&'static str> {
+    let other = [
+        (LANGUAGE_RULE, "another language than English"),
+        (EMPTY_RULE, "no text left"),
+        (BOILERPLATE, "a line of many documents"),
+    ];
+    let documents = RULES.iter().map(|rule| (rule.name, rule.drops));
+    let lines = LINE_RULES.iter().map(|rule| (rule.name, rule.cut));
+    other.into_iter().chain(documents).chain(lines).find(|(name, _)| *name == rule).map(|(_, meaning)| meaning)
+}
+
 /// The beginning of a text in one line, scrubbed of personal data and secrets.
 pub(crate) fn excerpt(text: &str) -> String {
     let end = text.char_indices().nth(EXCERPT).map_or(text.len(), |(at, _)| at);
@@ -79,7 +94,7 @@ impl CleanReport {
     pub(super) fn add(&mut self, document: &Extracted, done: Done) -> bool {
         self.boilerplate_lines += done.boilerplate.len() as u64;
         for line in &done.boilerplate {
-            self.example("boilerplate", document, 0.0, line);
+            self.example(BOILERPLATE, document, 0.0, line);
         }
         for (rule, count) in done.lines {
             *self.lines.entry(rule.to_owned()).or_default() += count;

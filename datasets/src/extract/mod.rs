@@ -38,6 +38,7 @@ mod template;
 mod text;
 mod xml;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use container::Container;
@@ -72,6 +73,8 @@ pub struct Extracted {
 pub struct ExtractReport {
     /// Files in the source.
     pub files_listed: usize,
+    /// Files that no rule asks for.
+    pub files_unasked: usize,
     /// Files read, counted once per rule.
     pub files_read: usize,
     /// Records found in them.
@@ -147,8 +150,10 @@ pub fn extract_into(
             searched: format!("{} for files like `{patterns}`; it holds {}", path.display(), sample(&container.names)),
         });
     }
+    let asked: HashSet<&String> = matches.iter().flatten().collect();
     let mut report = ExtractReport {
         files_listed: container.names.len(),
+        files_unasked: container.names.len() - asked.len(),
         left_out: container.left_out.clone(),
         ..ExtractReport::default()
     };

@@ -84,13 +84,13 @@ impl Rule<'_> {
                 return;
             }
             report.records += 1;
-            if let Ok(record) = &record
-                && let Err(problem) = self.templates.column(record)
-            {
-                without_column.0 += 1;
-                without_column.1 = problem;
-            }
-            let made = record.and_then(|record| self.templates.document(&name, number, record));
+            let made = record.and_then(|record| match self.templates.column(&record) {
+                Ok(_) => self.templates.document(&name, number, record),
+                Err(problem) => {
+                    without_column = (without_column.0 + 1, problem.clone());
+                    Err(format!("record {}: {problem}", number + 1))
+                }
+            });
             number += 1;
             match made {
                 Ok(document) if document.text.is_empty() || document.text.chars().count() < self.spec.min_chars => {

@@ -40,7 +40,8 @@ pub struct ExtractSpec {
     pub id: Option<String>,
     /// Template of the split key: documents of one group land in the same split. Default: the id.
     pub group: Option<String>,
-    /// Template of the title. Default: empty.
+    /// Template of the title. Default: for format `text` the headings above the section and its own, `A > B`; for `html`
+    /// and `markdown` the title; empty for others.
     pub title: Option<String>,
     /// Template of the text. Default: `{{ record }}`, or `{{ record.text }}` for formats `text`, `html` and
     /// `markdown`.

@@ -39,6 +39,11 @@ impl<'a> Templates<'a> {
         filters::register(&mut environment);
 
         let is_text = matches!(spec.format, Format::Text { .. } | Format::Html | Format::Markdown);
+        let title = match spec.format {
+            Format::Text { .. } => "{{ record.headings | join(' > ') }}",
+            Format::Html | Format::Markdown => "{{ record.title }}",
+            _ => "",
+        };
         let text = match (spec.columns.is_empty(), is_text) {
             (false, _) => "{{ column }}",
             (true, true) => "{{ record.text }}",
@@ -47,7 +52,7 @@ impl<'a> Templates<'a> {
         let sources = [
             spec.id.as_deref().unwrap_or("{{ file }}#{{ number }}"),
             spec.group.as_deref().unwrap_or(""),
-            spec.title.as_deref().unwrap_or(if is_text { "{{ record.heading }}" } else { "" }),
+            spec.title.as_deref().unwrap_or(title),
             spec.text.as_deref().unwrap_or(text),
         ];
         let mut problems = Vec::new();
@@ -74,8 +79,12 @@ impl<'a> Templates<'a> {
         }
         let has: Vec<String> =
             record.value.try_iter().into_iter().flatten().take(12).map(|key| key.to_string()).collect();
-        let has = if record.value.kind() == ValueKind::Map { has.join("`, `") } else { String::new() };
-        Err(format!("no column `{}`; it has `{has}`", self.columns.join("` or `")))
+        let has = match record.value.kind() {
+            ValueKind::Map if has.is_empty() => "it has no field".into(),
+            ValueKind::Map => format!("it has `{}`", has.join("`, `")),
+            kind => format!("its records are no objects with fields (one is a {kind})"),
+        };
+        Err(format!("no column `{}`; {has}", self.columns.join("` or `")))
     }
 
     /// Makes a document of a record; `Err` says why it cannot be made.

@@ -1,11 +1,12 @@
 //! `lore data build`: documents and tokens of a recipe's topics, without training.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use lore_datasets::prepare::DataReport;
 use lore_datasets::source::SourceRequest;
 
+use super::built::CARD;
 use super::card::{Built, dataset_card};
 use super::terminal::report_lines;
 use crate::error::{Error, Result};
@@ -35,6 +36,9 @@ pub struct BuildArguments {
     strict: bool,
 }
 
+/// Begins the name of a topic's folder while it is built.
+const BUILDING: &str = ".building-";
+
 /// Builds; each topic's folder is there whole or not at all.
 ///
 /// # Errors
@@ -57,6 +61,7 @@ pub fn build(arguments: &BuildArguments, session: &Session) -> Result<()> {
     let teacher = &recipe.teacher;
     let teacher = fetch(&request(&teacher.source, teacher.sha256.as_ref(), &teacher.pip_args))?;
     fs::create_dir_all(&arguments.out).map_err(Error::io(&arguments.out))?;
+    let _building = at_work(&arguments.out)?;
     for topic in topics {
         let source = fetch(&request(&topic.source, topic.sha256.as_ref(), &topic.pip_args))?;
         let items = topic
@@ -74,6 +79,25 @@ pub fn build(arguments: &BuildArguments, session: &Session) -> Result<()> {
     Ok(())
 }
 
+/// Says that a build is at work in a folder, as long as the result lives. If none was, what killed ones left is removed.
+fn at_work(folder: &Path) -> Result<Option<File>> {
+    // Only Unix opens folders, and some network file systems have no locks: there, what is left stays.
+    let Ok(lock) = File::open(folder) else { return Ok(None) };
+    if lock.try_lock().is_ok() {
+        for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+            let path = entry.map_err(Error::io(folder))?.path();
+            let left = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(BUILDING.as_bytes()));
+            if left && path.is_dir() && !path.is_symlink() {
+                fs::remove_dir_all(&path).map_err(Error::io(&path))?;
+            }
+        }
+        // Given back: taking the other kind of lock in its place does not work everywhere.
+        let _ = lock.unlock();
+    }
+    let shared = lock.lock_shared();
+    Ok(shared.is_ok().then_some(lock))
+}
+
 fn build_topic(
     topic: &Topic,
     source: &Path,
@@ -84,12 +108,12 @@ fn build_topic(
     session: &Session,
 ) -> Result<(DataReport, Tokens)> {
     let folder = target.parent().unwrap_or(Path::new("."));
-    let partial = tempfile::Builder::new().prefix(".building-").tempdir_in(folder).map_err(Error::io(folder))?;
+    let partial = tempfile::Builder::new().prefix(BUILDING).tempdir_in(folder).map_err(Error::io(folder))?;
     let request =
         TopicRequest { topic, source, items, teacher, folder: partial.path(), strict, reports: true, session };
     let (report, tokens) = prepare_topic(&request)?;
     let card = dataset_card(&topic.name, &[(topic, Some(Built { report: &report, tokens: Some(&tokens) }))]);
-    let path = partial.path().join("README.md");
+    let path = partial.path().join(CARD);
     fs::write(&path, card).map_err(Error::io(path))?;
     fs::rename(partial.path(), target).map_err(Error::io(target))?;
     // Temporary folders are private; what is built is not.

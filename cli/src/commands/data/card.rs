@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::PathBuf;
 
-use lore_datasets::prepare::{DataReport, REPORT};
+use lore_datasets::prepare::DataReport;
 use lore_datasets::source::SourceUri;
 use serde_json::Value;
 
+use super::built;
 use super::terminal::report_lines;
 use crate::error::{Error, Result};
 use crate::recipe::{Recipe, Topic};
@@ -40,19 +40,8 @@ pub fn card(arguments: &CardArguments, _session: &Session) -> Result<()> {
     let mut reports = Vec::new();
     if let Some(folder) = &arguments.built {
         for topic in &recipe.topics {
-            let path = folder.join(&topic.name).join(REPORT);
-            if !path.exists() {
-                reports.push(None);
-                continue;
-            }
-            let text = fs::read(&path).map_err(Error::io(&path))?;
-            let report: DataReport = serde_json::from_slice(&text).map_err(|error| {
-                Error::Failed(format!(
-                    "{}: it is not a report of `lore data build` ({error}); build again",
-                    path.display()
-                ))
-            })?;
-            reports.push(Some(report));
+            let folder = folder.join(&topic.name);
+            reports.push(built::report(&folder)?.map(|report| (report, built::tokens(&folder))));
         }
         if reports.iter().all(Option::is_none) {
             let names: Vec<&str> = recipe.topics.iter().map(|topic| topic.name.as_str()).collect();
@@ -69,7 +58,9 @@ pub fn card(arguments: &CardArguments, _session: &Session) -> Result<()> {
         .topics
         .iter()
         .zip(&reports)
-        .map(|(topic, report)| (topic, report.as_ref().map(|report| Built { report, tokens: None })))
+        .map(|(topic, report)| {
+            (topic, report.as_ref().map(|(report, tokens)| Built { report, tokens: tokens.as_ref() }))
+        })
         .collect();
     print!("{}", dataset_card(&recipe.name, &topics));
     Ok(())
@@ -87,7 +78,10 @@ pub struct Built<'a> {
 pub fn dataset_card(name: &str, topics: &[(&Topic, Option<Built<'_>>)]) -> String {
     let mut card = front_matter(name, topics);
     write!(card, "\n# {name}\n\n").expect("a String takes all text");
-    card.push_str("Texts for training knowledge modules, made with `lore data build`.\n");
+    card.push_str(
+        "Texts for training knowledge modules, made with `lore data build`. The column `split` of a table says which \
+         documents are for training (`train`) and which are held out (`validation`, `test`).\n",
+    );
     for (topic, built) in topics {
         write!(card, "\n## {}\n\n", topic.name).expect("a String takes all text");
         if let Some(Built { report, tokens }) = built {
@@ -122,7 +116,10 @@ fn front_matter(name: &str, topics: &[(&Topic, Option<Built<'_>>)]) -> String {
         }
     };
     list("license", &licenses, &mut text);
-    list("language", &["en".to_owned()].into(), &mut text);
+    // Nothing else finds out which language texts are in.
+    if topics.iter().all(|(topic, _)| topic.clean.as_ref().is_some_and(|clean| clean.english)) {
+        list("language", &["en".to_owned()].into(), &mut text);
+    }
     writeln!(text, "pretty_name: {}", quoted(name)).expect("a String takes all text");
     list("task_categories", &["text-generation".to_owned()].into(), &mut text);
     list("source_datasets", &["original".to_owned()].into(), &mut text);

@@ -13,11 +13,13 @@ use crate::session::Session;
 /// Show what is in texts: sizes, languages, quality, personal data, duplicates
 ///
 /// Files are read by the endings of their names: txt, md, html, json (a list), jsonl, csv, tsv and parquet,
-/// also with .gz or .zst. A file that cannot be read is named with the reason, and the rest is shown.
+/// also with .gz or .zst. A file that cannot be read is named with the reason, and the rest is shown. Of what
+/// `lore data build` or `lore data synth` wrote, it also shows what was dropped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   lore data inspect texts/ notes.jsonl.gz
   lore data inspect texts/ --tokenizer runs/quickstart/base --html texts.html
+  lore data inspect data/us-history --html us-history.html
   lore data inspect hf:datasets/owner/repo/train.parquet --column content")]
 pub struct InspectArguments {
     /// Files, folders, or sources of them
@@ -26,6 +28,9 @@ pub struct InspectArguments {
     /// Field of records that holds the text [default: text, content, body, document, ...]
     #[arg(long = "column", value_name = "NAME")]
     columns: Vec<String>,
+    /// Take the sections of text files under headings (#) up to this level, instead of whole files
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(1..=6))]
+    split_headings: Option<u8>,
     /// Count tokens with this tokenizer: a model, or a tokenizer.json
     #[arg(long, value_name = "FILE|DIR")]
     tokenizer: Option<Location>,
@@ -58,6 +63,7 @@ pub fn inspect(arguments: &InspectArguments, session: &Session) -> Result<()> {
         sources: &arguments.sources,
         columns: &arguments.columns,
         tokenizer: arguments.tokenizer.as_ref(),
+        split_headings: arguments.split_headings,
         max_document_bytes: Some(arguments.max_document_bytes),
         strict: arguments.strict,
         session,

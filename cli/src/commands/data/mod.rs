@@ -1,9 +1,12 @@
 //! `lore data`: what is in texts, training data of them, and cards about them.
 
 mod build;
+mod built;
 mod card;
 mod inspect;
+mod measure;
 mod page;
+mod summary;
 mod survey;
 mod synth;
 mod terminal;

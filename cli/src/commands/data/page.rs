@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use lore_datasets::clean::meaning;
 use minijinja::{Environment, context};
 
 use super::survey::Survey;
@@ -36,6 +37,7 @@ fn render(survey: &Survey) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.add_filter("bytes", quantity::bytes);
     environment.add_filter("count", quantity::count);
+    environment.add_filter("meaning", |rule: String| meaning(&rule).unwrap_or_default());
     environment.add_template(NAME, TEMPLATE)?;
     environment.get_template(NAME)?.render(context! { survey })
 }

@@ -3,26 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use lore_datasets::clean::{CleanReport, CleanSpec, clean_corpus, identify};
+use lore_datasets::clean::{CleanReport, CleanSpec, clean_corpus};
 use lore_datasets::dedup::{DedupReport, DedupSpec, Duplicate, Kind, deduplicate_corpus};
-use lore_datasets::extract::{BadFiles, ExtractReport, Extracted, discover, extract_into};
-use lore_datasets::progress::{Progress, Unit};
-use lore_datasets::spool::{Corpus, Sink, Spool, SpoolWriter};
+use lore_datasets::extract::{BadFiles, Discovery, ExtractReport, Extracted, Format, discover, extract_into};
+use lore_datasets::spool::{Corpus, Sink, SpoolWriter};
 use lore_datasets::tokenise::Encoder;
 use lore_model::files::ModelFiles;
-use rayon::prelude::*;
 use serde::Serialize;
 use tokenizers::Tokenizer;
 
-use super::terminal::counts;
+use super::built::{self, Built};
+use super::measure::{Bucket, histogram, measure};
 use crate::error::{Error, Result};
 use crate::location::Location;
-use crate::quantity;
 use crate::session::Session;
 use crate::stages::topic::refuse_left_out;
 
 /// Duplicates and documents that are shown.
-const SHOWN: usize = 20;
+pub const SHOWN: usize = 20;
 
 /// What to look at.
 pub struct SurveyRequest<'a> {
@@ -32,6 +30,8 @@ pub struct SurveyRequest<'a> {
     pub columns: &'a [String],
     /// Counts tokens.
     pub tokenizer: Option<&'a Location>,
+    /// Text files are cut at headings up to this level; none means that they are documents whole.
+    pub split_headings: Option<u8>,
     /// Longer texts are left out; none means 16 MiB.
     pub max_document_bytes: Option<u64>,
     /// Whether anything that is left out is a failure.
@@ -53,6 +53,10 @@ pub struct Survey {
     pub bytes: u64,
     /// Documents by language (ISO 639-3, or `unclear`).
     pub languages: BTreeMap<String, u64>,
+    /// Documents by licence, as their records name it; `not stated` for the others.
+    pub licenses: BTreeMap<String, u64>,
+    /// Documents that are much longer than others and have headings to cut them at.
+    pub to_split: u64,
     /// What cleaning with its defaults would do.
     pub clean: CleanReport,
     /// Duplicates.
@@ -82,17 +86,8 @@ pub struct SourceSurvey {
     pub documents: u64,
     /// Files, links and records that were left out, each with the reason.
     pub left_out: Vec<String>,
-}
-
-/// Documents of at least `from` and fewer than twice as many tokens or words.
-#[derive(Debug, Serialize, PartialEq, Eq)]
-pub struct Bucket {
-    /// The least.
-    pub from: u64,
-    /// Documents.
-    pub documents: u64,
-    /// Of the largest bucket, percent.
-    pub percent: u64,
+    /// What `lore data build` said, if it wrote this.
+    pub built: Option<Built>,
 }
 
 /// A document.
@@ -116,11 +111,19 @@ pub fn survey(request: &SurveyRequest<'_>) -> Result<Survey> {
     let encoder = encoder.as_ref().map(Encoder::new);
     let mut sources = Vec::new();
     let mut documents = SpoolWriter::create(&std::env::temp_dir())?;
+    let mut places = Vec::new();
     for location in request.sources {
         let path = location.resolve(session)?;
+        let folders = built::folders(&path)?;
+        if folders.is_empty() {
+            places.push((path, false));
+        }
+        places.extend(folders.into_iter().map(|folder| (folder, true)));
+    }
+    for (path, is_built) in &places {
         // Ids are unique within a source only.
-        let prefix = if request.sources.len() > 1 { format!("{}: ", path.display()) } else { String::new() };
-        sources.push(read(&path, request, &mut Prefixed { prefix, documents: &mut documents })?);
+        let prefix = if places.len() > 1 { format!("{}: ", path.display()) } else { String::new() };
+        sources.push(read(path, *is_built, request, &mut Prefixed { prefix, documents: &mut documents })?);
     }
     if documents.taken() == 0 {
         let reasons: Vec<&str> =
@@ -151,6 +154,8 @@ pub fn survey(request: &SurveyRequest<'_>) -> Result<Survey> {
         characters: measured.characters,
         bytes,
         languages: measured.languages,
+        licenses: measured.licenses,
+        to_split: measured.to_split,
         clean: cleaned,
         dedup,
         duplicates: duplicates.into_iter().flat_map(|(_, found)| found).take(SHOWN).collect(),
@@ -161,7 +166,7 @@ pub fn survey(request: &SurveyRequest<'_>) -> Result<Survey> {
     })
 }
 
-/// Puts a prefix before the id of every document.
+/// Puts a prefix before the id of every document, whose group is its licence.
 struct Prefixed<'a> {
     prefix: String,
     documents: &'a mut SpoolWriter,
@@ -169,6 +174,11 @@ struct Prefixed<'a> {
 
 impl Sink for Prefixed<'_> {
     fn push(&mut self, mut document: Extracted) -> lore_datasets::Result<()> {
+        // A record that names none is its own group, whose id may have got a number since.
+        let number = document.id.strip_prefix(&document.group);
+        if number.is_some_and(|number| number.is_empty() || number.starts_with('~')) {
+            document.group.clear();
+        }
         document.id.insert_str(0, &self.prefix);
         self.documents.push(document)
     }
@@ -182,18 +192,32 @@ impl Sink for Prefixed<'_> {
     }
 }
 
-fn read(path: &Path, request: &SurveyRequest<'_>, documents: &mut Prefixed<'_>) -> Result<SourceSurvey> {
+fn read(
+    path: &Path,
+    is_built: bool,
+    request: &SurveyRequest<'_>,
+    documents: &mut Prefixed<'_>,
+) -> Result<SourceSurvey> {
     let name = path.display().to_string();
-    let discovery = discover(path, request.columns)?;
+    let (files, discovery) = match built::texts(path).filter(|_| is_built) {
+        Some((file, rule)) => (file, Discovery { rules: vec![rule], ..Discovery::default() }),
+        None => (path.to_owned(), discover(path, request.columns)?),
+    };
     let mut report = ExtractReport { left_out: discovery.unknown, ..ExtractReport::default() };
     let before = documents.taken();
     let mut rules = discovery.rules;
-    rules.iter_mut().for_each(|rule| {
+    for rule in &mut rules {
         rule.bad_files = BadFiles::Skip;
         rule.max_document_bytes = request.max_document_bytes;
-    });
+        if let (Format::Text { split_headings }, Some(level)) = (&mut rule.format, request.split_headings) {
+            *split_headings = level;
+        }
+        if !rule.columns.is_empty() {
+            rule.group = Some(built::LICENSE.into());
+        }
+    }
     if !rules.is_empty() {
-        match extract_into(&name, path, &rules, documents, &*request.session.progress) {
+        match extract_into(&name, &files, &rules, documents, &*request.session.progress) {
             Ok(extracted) => {
                 let left_out = std::mem::take(&mut report.left_out);
                 report = extracted;
@@ -214,45 +238,8 @@ fn read(path: &Path, request: &SurveyRequest<'_>, documents: &mut Prefixed<'_>) 
         read: report.files_read as u64,
         documents: documents.taken() - before,
         left_out: report.left_out.into_iter().chain(report.problems).chain(more).chain(without_text).collect(),
+        built: is_built.then(|| built::read(path)).transpose()?.flatten(),
     })
-}
-
-/// Sums over all documents.
-#[derive(Default)]
-struct Measured {
-    languages: BTreeMap<String, u64>,
-    characters: u64,
-    total_length: u64,
-    /// Documents by the logarithm of their length to base 2.
-    lengths: BTreeMap<u32, u64>,
-}
-
-/// Languages and lengths: tokens of each document, or words where there is no encoder.
-fn measure(documents: &Spool, encoder: Option<&Encoder>, progress: &dyn Progress) -> Result<Measured> {
-    let mut measured = Measured::default();
-    let mut task = progress.task("measure", Some(documents.len()), Unit::Documents);
-    for batch in documents.batches() {
-        let found: Vec<(String, u64, u64)> = batch?
-            .documents
-            .par_iter()
-            .map(|Extracted { id, text, .. }| {
-                let length = match encoder {
-                    Some(encoder) => encoder.encode(id, text)?.len(),
-                    None => text.split_whitespace().count(),
-                };
-                Ok((identify(text).code().to_owned(), text.chars().count() as u64, length as u64))
-            })
-            .collect::<Result<_>>()?;
-        task.advance(found.len() as u64);
-        for (language, characters, length) in found {
-            *measured.languages.entry(language).or_default() += 1;
-            measured.characters += characters;
-            measured.total_length += length;
-            *measured.lengths.entry(length.max(1).ilog2()).or_default() += 1;
-        }
-    }
-    task.finish("");
-    Ok(measured)
 }
 
 fn open_tokenizer(location: &Location, session: &Session) -> Result<Tokenizer> {
@@ -262,81 +249,4 @@ fn open_tokenizer(location: &Location, session: &Session) -> Result<Tokenizer> {
         return Tokenizer::from_file(&path).map_err(refused);
     }
     Ok(ModelFiles::open(&path)?.tokenizer)
-}
-
-/// Counts by powers of two, without empty ends.
-fn histogram(lengths: &BTreeMap<u32, u64>) -> Vec<Bucket> {
-    let (Some((low, _)), Some((high, _))) = (lengths.first_key_value(), lengths.last_key_value()) else {
-        return Vec::new();
-    };
-    let most = lengths.values().copied().max().unwrap_or(1).max(1);
-    (*low..=*high)
-        .map(|power| {
-            let documents = lengths.get(&power).copied().unwrap_or_default();
-            Bucket { from: 1 << power, documents, percent: documents * 100 / most }
-        })
-        .collect()
-}
-
-impl Survey {
-    /// The summary for a terminal.
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for source in &self.sources {
-            lines.push(format!(
-                "{}: {} of {} files read, {} documents",
-                source.name, source.read, source.files, source.documents
-            ));
-            lines.extend(source.left_out.iter().map(|reason| format!("  left out: {reason}")));
-        }
-        lines.push(format!(
-            "\n{} documents, {} ({} characters), {} {}",
-            self.documents,
-            quantity::bytes(self.bytes),
-            quantity::count(self.characters),
-            quantity::count(self.total_length),
-            self.unit
-        ));
-        lines.push(format!("languages: {}", counts(&self.languages)));
-        lines.push(format!(
-            "duplicates: {} exact, {} near, {} paragraphs",
-            self.dedup.exact, self.dedup.near, self.dedup.paragraphs
-        ));
-        let or_none = |text: String| if text.is_empty() { "nothing".into() } else { text };
-        lines.push(format!("\ncleaning with its defaults would keep {} documents", self.clean.kept));
-        lines.push(format!("  documents that break a rule: {}", or_none(counts(&self.clean.broken))));
-        lines.push(format!(
-            "  lines cut: boilerplate {}; {}",
-            self.clean.boilerplate_lines,
-            or_none(counts(&self.clean.lines))
-        ));
-        lines.push(format!("  replaced: {}", or_none(counts(&self.clean.scrubbed))));
-        lines.push(format!(
-            "  characters: normalised {}, mojibake {}, control {} (documents)",
-            self.clean.normalised, self.clean.repaired, self.clean.controls
-        ));
-        lines.push(format!("\ndocuments by {}", self.unit));
-        for bucket in &self.lengths {
-            let bar = "█".repeat((bucket.percent as usize * 40).div_ceil(100));
-            lines.push(format!("  {:>9}+ {:>8}  {bar}", bucket.from, bucket.documents).trim_end().to_owned());
-        }
-        for duplicate in self.duplicates.iter().take(5) {
-            let Duplicate { kept, dropped, similarity, excerpt, .. } = duplicate;
-            lines.push(format!("\n{dropped} repeats {kept} ({:.0} %): {excerpt}", similarity * 100.0));
-        }
-        lines
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_fall_into_powers_of_two() {
-        let bucket = |from, documents, percent| Bucket { from, documents, percent };
-        assert_eq!(histogram(&[(2, 3), (4, 1)].into()), [bucket(4, 3, 100), bucket(8, 0, 0), bucket(16, 1, 33)]);
-        assert_eq!(histogram(&[(0, 1)].into()), [bucket(1, 1, 100)]);
-        assert_eq!(histogram(&BTreeMap::new()), []);
-    }
 }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use lore_datasets::extract::{BadFiles, ExtractSpec, Extracted, discover, extract_into};
 use lore_datasets::spool::Sink;
-use lore_distill::synth::{Kind, ModelAuthor, PassagePicker, Report, Request, synthesise};
+use lore_distill::synth::{Kind, ModelAuthor, PassagePicker, Request, synthesise};
 use lore_model::chat::ChatTemplate;
 use lore_model::sampling::Sampling;
 use serde_json::json;
 
-use super::terminal::counts;
+use super::terminal::synthesis_lines;
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::models::load_model;
@@ -108,21 +108,8 @@ pub fn synth(arguments: &SynthArguments, session: &Session) -> Result<()> {
         seed: arguments.seed,
     };
     let made = synthesise(&passages, &request, &author, &arguments.out, &*session.progress)?;
-    report_lines(&made.report).iter().for_each(|line| println!("{line}"));
+    synthesis_lines(&made.report).iter().for_each(|line| println!("{line}"));
     Ok(())
-}
-
-fn report_lines(report: &Report) -> Vec<String> {
-    let mut lines = vec![format!("{} passages", report.passages)];
-    for (kind, of_kind) in &report.kinds {
-        let share = 100.0 * of_kind.acceptance_rate;
-        let mut line = format!("{kind}: {} of {} accepted ({share:.1} %)", of_kind.accepted, of_kind.written);
-        if !of_kind.rejected.is_empty() {
-            line.push_str(&format!("; rejected: {}", counts(&of_kind.rejected)));
-        }
-        lines.push(line);
-    }
-    lines
 }
 
 /// Gives the passages of every document to the draw.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use lore_datasets::prepare::DataReport;
+use lore_distill::synth::Report;
 
 use crate::quantity;
 use crate::stages::topic::Tokens;
@@ -23,10 +24,18 @@ pub fn report_lines(report: &DataReport, tokens: Option<&Tokens>) -> Vec<String>
         let size = quantity::bytes(split.bytes);
         lines.push(format!("{name}: {} documents, {size}{}", split.documents, tokens.unwrap_or_default()));
     }
+    let unasked = match report.files_unasked {
+        0 => String::new(),
+        count => format!(" ({count} that no rule asks for)"),
+    };
     lines.push(format!(
-        "read: {} of {} files; {} broken and {} too short records",
+        "read: {} of {} files{unasked}; {} broken and {} too short records",
         report.files_read, report.files_listed, report.broken_records, report.short_records
     ));
+    let left_out = report.left_out.len();
+    lines.extend(
+        (left_out > 0).then(|| format!("left out: {left_out} files, links and records, with reasons in data.json")),
+    );
     if let Some(clean) = &report.clean {
         lines.push(format!("clean: {} of {} documents kept", clean.kept, clean.given));
         let changed = [
@@ -68,6 +77,20 @@ pub fn report_lines(report: &DataReport, tokens: Option<&Tokens>) -> Vec<String>
             "evaluation, removed: {} paragraphs of {} documents, {} documents whole",
             decontamination.paragraphs, decontamination.training_documents, decontamination.dropped
         ));
+    }
+    lines
+}
+
+/// What came of a synthesis, a line for each kind.
+pub fn synthesis_lines(report: &Report) -> Vec<String> {
+    let mut lines = vec![format!("{} passages", report.passages)];
+    for (kind, of_kind) in &report.kinds {
+        let share = 100.0 * of_kind.acceptance_rate;
+        let mut line = format!("{kind}: {} of {} accepted ({share:.1} %)", of_kind.accepted, of_kind.written);
+        if !of_kind.rejected.is_empty() {
+            line.push_str(&format!("; rejected: {}", counts(&of_kind.rejected)));
+        }
+        lines.push(line);
     }
     lines
 }

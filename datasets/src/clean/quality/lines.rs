@@ -7,6 +7,8 @@ use super::measures::ends_sentence;
 pub struct LineRule {
     /// `set.rule`.
     pub name: &'static str,
+    /// The lines that it cuts.
+    pub cut: &'static str,
     /// Whether the name of the set stands for it.
     pub(super) in_set: bool,
     cuts: fn(&str) -> bool,
@@ -25,10 +27,30 @@ const POLICY: [&str; 6] =
 
 /// Every rule that cuts lines.
 pub const LINE_RULES: &[LineRule] = &[
-    LineRule { name: "c4.javascript_lines", in_set: true, cuts: |line| contains(line, "javascript") },
-    LineRule { name: "c4.policy_lines", in_set: true, cuts: |line| POLICY.iter().any(|p| contains(line, p)) },
-    LineRule { name: "c4.line_ends", in_set: false, cuts: |line| !ends_sentence(line.trim()) },
-    LineRule { name: "c4.line_words", in_set: false, cuts: |line| line.split_whitespace().take(3).count() < 3 },
+    LineRule {
+        name: "c4.javascript_lines",
+        cut: "`javascript` in it",
+        in_set: true,
+        cuts: |line| contains(line, "javascript"),
+    },
+    LineRule {
+        name: "c4.policy_lines",
+        cut: "a phrase of cookie and privacy notices in it",
+        in_set: true,
+        cuts: |line| POLICY.iter().any(|p| contains(line, p)),
+    },
+    LineRule {
+        name: "c4.line_ends",
+        cut: "no punctuation at its end",
+        in_set: false,
+        cuts: |line| !ends_sentence(line.trim()),
+    },
+    LineRule {
+        name: "c4.line_words",
+        cut: "fewer than three words",
+        in_set: false,
+        cuts: |line| line.split_whitespace().take(3).count() < 3,
+    },
 ];
 
 /// Whether `line` contains `phrase`, which is in small letters.

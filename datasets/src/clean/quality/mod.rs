@@ -1,25 +1,13 @@
 //! Rules of quality after published filters, each with a name.
 //!
-//! | rule | drops a document | after |
-//! |---|---|---|
-//! | `gopher.words` | with fewer than 50 or more than 100 000 words | Rae et al. 2021, appendix A.1 |
-//! | `gopher.word_length` | whose words have fewer than 3 or more than 10 characters on average | |
-//! | `gopher.symbols` | with more than one `#` or ellipsis for ten words | |
-//! | `gopher.bullets` | with more than 90 % of lines starting with a bullet | |
-//! | `gopher.ellipsis_lines` | with more than 30 % of lines ending with an ellipsis | |
-//! | `gopher.alphabetic` | with less than 80 % of words holding a letter | |
-//! | `gopher.stop_words` | with fewer than two of *the, be, to, of, and, that, have, with* | |
-//! | `gopher.repeated_lines`, `gopher.repeated_paragraphs` | with more than 30 % repeated lines or paragraphs, or 20 % of characters in them | |
-//! | `gopher.repeated_words` | whose most frequent 2-, 3- or 4-gram holds 20, 18 or 16 % of characters, or whose repeated 5- to 10-grams hold 15, 14, 13, 12, 11 or 10 % | |
-//! | `c4.sentences` | with fewer than 5 sentences | Raffel et al. 2020, section 2.2 |
-//! | `c4.lorem_ipsum`, `c4.curly_bracket` | with `lorem ipsum` or `{` | |
-//! | `fineweb.line_ends` | with at most 12 % of lines ending with punctuation | Penedo et al. 2024, section 3.6 |
-//! | `fineweb.repeated_characters` | with at least 10 % of characters in repeated lines | |
-//! | `fineweb.short_lines` | with at least 67 % of lines shorter than 30 characters | |
+//! | set | after |
+//! |---|---|
+//! | `gopher` | Rae et al. 2021, appendix A.1 |
+//! | `c4` | Raffel et al. 2020, section 2.2 |
+//! | `fineweb` | Penedo et al. 2024, section 3.6 |
 //!
-//! Four rules cut lines instead: `c4.javascript_lines`, `c4.policy_lines`, and, only where named in full
-//! because they cost much good text, `c4.line_ends` (no closing punctuation) and `c4.line_words` (fewer than
-//! three words).
+//! What a rule of documents drops it says itself ([`Rule::drops`]). Four rules cut lines instead ([`LineRule::cut`]); two
+//! of them, `c4.line_ends` and `c4.line_words`, only where named in full, because they cost much good text.
 
 mod lines;
 mod measures;

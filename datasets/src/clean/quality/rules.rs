@@ -7,6 +7,8 @@ use super::measures::Measures;
 pub struct Rule {
     /// `set.rule`.
     pub name: &'static str,
+    /// The documents that it drops.
+    pub drops: &'static str,
     /// The measure that breaks the rule, or `None` where it holds.
     check: fn(&Measures) -> Option<f64>,
 }
@@ -32,38 +34,82 @@ fn present(found: bool) -> Option<f64> {
 
 /// Every rule that drops documents; thresholds are those of the papers (see [`super`]).
 pub const RULES: &[Rule] = &[
-    Rule { name: "gopher.words", check: |m| outside(m.words as f64, 50.0, 100_000.0) },
-    Rule { name: "gopher.word_length", check: |m| outside(m.word_length, 3.0, 10.0) },
-    Rule { name: "gopher.symbols", check: |m| above(m.hashes.max(m.ellipses), 0.1) },
-    Rule { name: "gopher.bullets", check: |m| above(m.bullets, 0.9) },
-    Rule { name: "gopher.ellipsis_lines", check: |m| above(m.ellipsis_lines, 0.3) },
-    Rule { name: "gopher.alphabetic", check: |m| (m.alphabetic < 0.8).then_some(m.alphabetic) },
-    Rule { name: "gopher.stop_words", check: |m| (m.stop_words < 2).then_some(m.stop_words as f64) },
+    Rule {
+        name: "gopher.words",
+        drops: "fewer than 50 or more than 100 000 words",
+        check: |m| outside(m.words as f64, 50.0, 100_000.0),
+    },
+    Rule {
+        name: "gopher.word_length",
+        drops: "words of fewer than 3 or more than 10 characters on average",
+        check: |m| outside(m.word_length, 3.0, 10.0),
+    },
+    Rule {
+        name: "gopher.symbols",
+        drops: "more than one `#` or ellipsis for ten words",
+        check: |m| above(m.hashes.max(m.ellipses), 0.1),
+    },
+    Rule {
+        name: "gopher.bullets",
+        drops: "more than 90 % of lines starting with a bullet",
+        check: |m| above(m.bullets, 0.9),
+    },
+    Rule {
+        name: "gopher.ellipsis_lines",
+        drops: "more than 30 % of lines ending with an ellipsis",
+        check: |m| above(m.ellipsis_lines, 0.3),
+    },
+    Rule {
+        name: "gopher.alphabetic",
+        drops: "less than 80 % of words holding a letter",
+        check: |m| (m.alphabetic < 0.8).then_some(m.alphabetic),
+    },
+    Rule {
+        name: "gopher.stop_words",
+        drops: "fewer than two of the, be, to, of, and, that, have, with",
+        check: |m| (m.stop_words < 2).then_some(m.stop_words as f64),
+    },
     Rule {
         name: "gopher.repeated_lines",
+        drops: "more than 30 % repeated lines, or 20 % of characters in them",
         check: |m| above(m.repetition.lines, 0.3).or(above(m.repetition.line_characters, 0.2)),
     },
     Rule {
         name: "gopher.repeated_paragraphs",
+        drops: "more than 30 % repeated paragraphs, or 20 % of characters in them",
         check: |m| above(m.repetition.paragraphs, 0.3).or(above(m.repetition.paragraph_characters, 0.2)),
     },
     Rule {
         name: "gopher.repeated_words",
+        drops: "the most frequent 2-, 3- or 4-gram holding 20, 18 or 16 % of characters, or repeated 5- to 10-grams 15, 14, 13, 12, 11 or 10 %",
         check: |m| {
             let measured = m.repetition.top.iter().chain(&m.repetition.repeated);
             let most = [0.2, 0.18, 0.16, 0.15, 0.14, 0.13, 0.12, 0.11, 0.1];
             measured.zip(most).find_map(|(value, most)| above(*value, most))
         },
     },
-    Rule { name: "c4.sentences", check: |m| (m.sentences < 5).then_some(m.sentences as f64) },
-    Rule { name: "c4.lorem_ipsum", check: |m| present(m.lorem_ipsum) },
-    Rule { name: "c4.curly_bracket", check: |m| present(m.curly_bracket) },
-    Rule { name: "fineweb.line_ends", check: |m| (m.ended_lines <= 0.12).then_some(m.ended_lines) },
+    Rule {
+        name: "c4.sentences",
+        drops: "fewer than 5 sentences",
+        check: |m| (m.sentences < 5).then_some(m.sentences as f64),
+    },
+    Rule { name: "c4.lorem_ipsum", drops: "`lorem ipsum`", check: |m| present(m.lorem_ipsum) },
+    Rule { name: "c4.curly_bracket", drops: "a curly bracket", check: |m| present(m.curly_bracket) },
+    Rule {
+        name: "fineweb.line_ends",
+        drops: "at most 12 % of lines ending with punctuation",
+        check: |m| (m.ended_lines <= 0.12).then_some(m.ended_lines),
+    },
     Rule {
         name: "fineweb.repeated_characters",
+        drops: "at least 10 % of characters in repeated lines",
         check: |m| (m.repetition.line_characters >= 0.1).then_some(m.repetition.line_characters),
     },
-    Rule { name: "fineweb.short_lines", check: |m| (m.short_lines >= 0.67).then_some(m.short_lines) },
+    Rule {
+        name: "fineweb.short_lines",
+        drops: "at least 67 % of lines shorter than 30 characters",
+        check: |m| (m.short_lines >= 0.67).then_some(m.short_lines),
+    },
 ];
 
 #[cfg(test)]
