@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use lore_packs::signature::{PublicKey, SigningKey};
@@ -144,15 +144,18 @@ pub struct Log {
     path: PathBuf,
     /// In their order.
     pub entries: Vec<Entry>,
+    /// Bytes of the file up to the end of the last entry.
+    whole: u64,
 }
 
 impl Log {
     /// An empty one in a board's folder.
     pub fn new(board: &Path) -> Self {
-        Self { path: board.join(LOG), entries: Vec::new() }
+        Self { path: board.join(LOG), entries: Vec::new(), whole: 0 }
     }
 
-    /// Reads the log and follows its chain.
+    /// Reads the log and follows its chain. A last line that does not end was being written when the program or the
+    /// machine stopped: it is no entry, and the next one takes its place.
     ///
     /// # Errors
     /// The first entry that is not what it was.
@@ -161,7 +164,10 @@ impl Log {
         let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
         let mut entries: Vec<Entry> = Vec::new();
         let mut previous = NOTHING.to_owned();
-        for (number, line) in text.lines().enumerate() {
+        let ended = text.rfind('\n').map_or(0, |end| end + 1);
+        // Only its line feed may be missing.
+        let whole = if serde_json::from_str::<Line>(&text[ended..]).is_ok() { text.len() } else { ended };
+        for (number, line) in text[..whole].lines().enumerate() {
             let wrong = |problem: String| Error::Altered { path: path.clone(), problem };
             let Line { entry, sha256 } =
                 serde_json::from_str(line).map_err(|error| wrong(format!("line {}: {error}", number + 1)))?;
@@ -182,7 +188,7 @@ impl Log {
             previous = sha256;
             entries.push(entry);
         }
-        Ok(Self { path, entries })
+        Ok(Self { path, entries, whole: whole as u64 })
     }
 
     /// The hash that the next entry will hold.
@@ -190,7 +196,7 @@ impl Log {
         self.entries.last().map_or_else(|| NOTHING.to_owned(), Entry::sha256)
     }
 
-    /// Appends what happened at `time`.
+    /// Appends what happened at `time`, whole or not at all.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -199,12 +205,32 @@ impl Log {
         let line = Line { sha256: entry.sha256(), entry };
         let mut bytes = serde_json::to_vec(&line).expect("an entry is JSON");
         bytes.push(b'\n');
-        let open = || OpenOptions::new().append(true).create(true).open(&self.path);
-        open()
-            .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-            .map_err(Error::io(&self.path))?;
+        self.whole = self.write(&bytes).map_err(Error::io(&self.path))?;
         self.entries.push(line.entry);
         Ok(self.entries.len() as u64 - 1)
+    }
+
+    /// Writes a line behind the last entry; what a full disk took of it is removed again. Returns where it ends.
+    fn write(&self, line: &[u8]) -> std::io::Result<u64> {
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
+        let mut behind = Vec::new();
+        file.seek(SeekFrom::Start(self.whole.saturating_sub(1)))?;
+        file.read_to_end(&mut behind)?;
+        let end = match (self.whole, behind.is_empty()) {
+            (0, _) => b'\n',
+            (_, true) => return Err(std::io::Error::other("it is shorter than when it was read")),
+            (_, false) => behind.remove(0),
+        };
+        if behind.contains(&b'\n') {
+            return Err(std::io::Error::other("another program appended to it meanwhile; try again"));
+        }
+        file.set_len(self.whole)?;
+        let line = if end == b'\n' { line.to_vec() } else { [b"\n", line].concat() };
+        file.write_all(&line).and_then(|()| file.sync_all()).inspect_err(|_| {
+            // Where that fails too, the half line is none for whoever reads the log.
+            let _ = file.set_len(self.whole);
+        })?;
+        Ok(self.whole + line.len() as u64)
     }
 
     /// Signs the end.
@@ -253,4 +279,48 @@ fn names_a_folder(id: &str) -> bool {
 
 fn comment(head: &Head) -> String {
     format!("lore leaderboard, {} entries", head.entries)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn disputed(reason: &str) -> Event {
+        Event::Disputed { id: "a".into(), by: "b".into(), reason: reason.into() }
+    }
+
+    #[test]
+    fn half_a_line_is_none_and_the_next_entry_takes_its_place() {
+        let board = tempfile::tempdir().unwrap();
+        let mut log = Log::new(board.path());
+        log.append("2026-01-01T00:00:00Z", disputed("first")).unwrap();
+        let first = fs::read(board.path().join(LOG)).unwrap();
+        log.append("2026-01-01T00:00:01Z", disputed("second")).unwrap();
+        let whole = fs::read(board.path().join(LOG)).unwrap();
+        for length in first.len()..whole.len() - 1 {
+            fs::write(board.path().join(LOG), &whole[..length]).unwrap();
+            let mut cut = Log::read(board.path()).unwrap();
+            assert_eq!(cut.entries.len(), 1, "{length}");
+            cut.append("2026-01-01T00:00:01Z", disputed("second")).unwrap();
+            assert!(fs::read(board.path().join(LOG)).unwrap() == whole, "{length}");
+        }
+        fs::write(board.path().join(LOG), &whole[..whole.len() - 1]).unwrap();
+        let mut unended = Log::read(board.path()).unwrap();
+        assert_eq!(unended, Log { whole: whole.len() as u64 - 1, ..log });
+        unended.append("2026-01-01T00:00:02Z", disputed("third")).unwrap();
+        assert_eq!(Log::read(board.path()).unwrap(), unended);
+    }
+
+    #[test]
+    fn what_another_program_appended_is_not_overwritten() {
+        let board = tempfile::tempdir().unwrap();
+        let mut one = Log::new(board.path());
+        one.append("2026-01-01T00:00:00Z", disputed("first")).unwrap();
+        let mut other = Log::read(board.path()).unwrap();
+        one.append("2026-01-01T00:00:01Z", disputed("second")).unwrap();
+        let before = fs::read(board.path().join(LOG)).unwrap();
+        assert!(other.append("2026-01-01T00:00:02Z", disputed("third")).is_err());
+        assert!(fs::read(board.path().join(LOG)).unwrap() == before);
+    }
 }

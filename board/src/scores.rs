@@ -94,20 +94,31 @@ impl Scores {
 
     /// The table to rank by: where an item stands in a module's training text, the base's answer counts.
     pub fn table(&self) -> Table {
-        let clean = |task: &TaskScores| {
-            let mut values = task.values.clone();
-            for (model, dirty) in task.dirty.iter().enumerate() {
-                for &item in dirty.iter().flatten() {
-                    values[model][item] = task.values[0][item];
-                }
-            }
-            TaskTable { values, weights: task.weights.clone(), scale: task.scale }
+        let ranked = |task: &TaskScores| TaskTable {
+            values: (0..task.values.len()).map(|model| task.ranked(model)).collect(),
+            weights: task.weights.clone(),
+            scale: task.scale,
         };
-        Table { tasks: self.tasks.iter().map(clean).collect() }
+        Table { tasks: self.tasks.iter().map(ranked).collect() }
     }
 }
 
 impl TaskScores {
+    /// A model's values as they are compared with those of others: where an item stands in its training text, the base's.
+    pub fn ranked(&self, model: usize) -> Vec<f64> {
+        let mut values = self.values[model].clone();
+        for &item in self.dirty[model].iter().flatten() {
+            values[item] = self.values[0][item];
+        }
+        values
+    }
+
+    /// The figure of some values, one an item, as its own unit has it.
+    pub fn figure_of(&self, values: &[f64]) -> f64 {
+        let sign = if self.metric.higher_is_better { 1.0 } else { -1.0 };
+        sign * values.iter().sum::<f64>() / self.weights.iter().sum::<f64>()
+    }
+
     /// A model's figure over some items, as its own unit has it.
     pub fn figure(&self, model: usize, of: impl Fn(usize) -> bool) -> Option<f64> {
         let sign = if self.metric.higher_is_better { 1.0 } else { -1.0 };

@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
-use workbench::rivers_task::{TASK, rivers_bench};
+use workbench::rivers_task::{TASK, learnt, rivers_bench};
 use workbench::{Workbench, edit_json};
 
 const RUN: [&str; 9] = ["eval", "--base", "base", "--task", "rivers.toml", "--data", "data", "--out", "out"];
@@ -109,21 +109,88 @@ fn a_matrix_has_the_results_of_its_rows() {
         let config = bench.path(&format!("run/modules/{name}/adapter_config.json"));
         edit_json(&config, |config| config["lora_alpha"] = alpha.into());
     }
+    bench.model("tiny-qwen3", "teacher");
+    bench.module("ferns", &base);
+    learnt(&bench, "corpus/rivers/documents.parquet", &[4, 9]);
     let matrix = ["eval", "matrix", "run", "--task", "rivers.toml", "--data", "data", "--out", "matrix"];
-    let answer = bench.succeeds(&matrix);
+    let more = ["--combine", "2", "--combinations", "2", "--seed", "1", "--off-topic", "ferns", "--teacher", "teacher"];
+    let answer = bench.succeeds(&[&matrix[..], &more, &["--documents", "corpus"]].concat());
     assert!(answer.stdout.starts_with("rivers, acc (24 items)"), "{}", answer.stdout);
-    let rows = ["base", "brooks", "hills", "lakes", "all-summed", "all-averaged"];
-    assert_eq!(json(&bench, "matrix/matrix.json")["rows"], Value::from(rows.to_vec()));
-    // Listed in another order, and computed anew.
+    for part in ["clean (22)", "labels shuffled", "(longest answer)", "tokens/s", "on the frontier"] {
+        assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
+    }
+    let found = json(&bench, "matrix/matrix.json");
+    let rows: Vec<&str> = found["rows"].as_array().unwrap().iter().map(|row| row.as_str().unwrap()).collect();
+    let (single, pairs, rest) = (&rows[..4], &rows[4..6], &rows[6..]);
+    assert_eq!(single, ["base", "brooks", "hills", "lakes"]);
+    assert!(pairs.iter().all(|pair| ["brooks+hills", "brooks+lakes", "hills+lakes"].contains(pair)), "{pairs:?}");
+    let last = ["all-summed", "all-averaged", "off-topic-ferns", "control-null", "control-shuffled", "teacher"];
+    assert_eq!(rest, last);
+    // What changes nothing answers what the base answers, to the last bit, and is as large as a module.
+    let at = |row: &str| rows.iter().position(|name| *name == row).unwrap();
+    let samples = |row: &str| String::from_utf8(bench.read(&format!("matrix/{row}/rivers.samples.jsonl"))).unwrap();
+    assert!(samples("base") == samples("control-null") && samples("base") != samples("control-shuffled"));
+    let cost = |row: &str, what: &str| found["costs"][at(row)][what].as_f64().unwrap();
+    assert_eq!(cost("control-null", "module_bytes"), cost("hills", "module_bytes"));
+    assert_eq!(cost("base", "module_bytes"), 0.0);
+    assert_eq!(
+        cost("all-summed", "resident_bytes"),
+        cost("base", "resident_bytes") + 3.0 * cost("hills", "module_bytes")
+    );
+    assert!(cost("brooks", "load_ms") > 0.0 && cost("teacher", "tokens_per_second") > 0.0);
+    let gain = |row: &str| (&found["gains"][at(row)]["value"], &found["gains"][at(row)]["frontier"]);
+    assert_eq!(*gain("base").0, 0.0);
+    // The null module costs more than the base and gains nothing. Of base and teacher neither beats the other, unless one
+    // is both as small and as good.
+    assert_eq!(gain("control-null"), (&0.0.into(), &false.into()));
+    let [base, teacher] = ["base", "teacher"].map(|row| (cost(row, "resident_bytes"), gain(row).0.as_f64().unwrap()));
+    if teacher.0 <= base.0 && teacher.1 > base.1 {
+        assert_eq!(gain("base").1, &false);
+    }
+    let marked: Vec<&&str> = rows.iter().filter(|row| *gain(row).1 == true).collect();
+    for row in &rows {
+        let (bytes, value) = (cost(row, "resident_bytes"), gain(row).0.as_f64().unwrap());
+        let as_good =
+            |other: &&&str| cost(other, "resident_bytes") <= bytes && gain(other).0.as_f64().unwrap() >= value;
+        assert!(marked.iter().any(as_good), "{row} is equalled by something on the frontier");
+    }
+    assert_eq!(found["clean"][0][0]["items"], 22);
+    // Listed in another order, and computed anew; whose texts were searched is part of a result.
     let modules = ["lakes", "brooks", "hills"].map(|name| format!("run/modules/{name}"));
     let mut run = vec!["eval", "--base", "run/base", "--task", "rivers.toml", "--data", "data", "--out", "all"];
     run.extend(modules.iter().flat_map(|module| ["--module", module.as_str()]));
-    run.push("--fresh");
+    run.extend(["--fresh", "--documents", "corpus"]);
     bench.succeeds(&run);
     for file in ["rivers.json", "rivers.samples.jsonl"] {
         assert!(bench.read(&format!("matrix/all-summed/{file}")) == bench.read(&format!("all/{file}")), "{file}");
     }
     bench.fails(2, &[&matrix[..], &["--task", "rivers.toml"]].concat(), &["`rivers` is named twice"]);
+}
+
+#[test]
+fn items_that_were_learnt_from_are_told_apart() {
+    let bench = rivers_bench(24);
+    learnt(&bench, "learnt.parquet", &[4, 9]);
+    learnt(&bench, "corpus/other/documents.parquet", &[4]);
+    let shots = ["--shots", "1", "--documents", "learnt.parquet"];
+    let answer = bench.succeeds(&[&RUN[..], &shots].concat());
+    assert!(answer.stdout.contains("  clean") && answer.stdout.contains("  dirty"), "{}", answer.stdout);
+    let result = json(&bench, "out/rivers.json");
+    let found = &result["contamination"];
+    assert_eq!(found["items"], Value::from(vec!["even/4", "odd/9"]));
+    assert_eq!((&found["clean"]["items"], &found["dirty"]["items"]), (&22.into(), &2.into()));
+    // 24 items are those of both parts together.
+    let acc = |part: &Value| part["metrics"]["acc"]["value"].as_f64().unwrap();
+    let whole = (22.0 * acc(&found["clean"]) + 2.0 * acc(&found["dirty"])) / 24.0;
+    assert!((whole - result["metrics"]["acc"]["value"].as_f64().unwrap()).abs() < 1e-12);
+    let verify = ["eval", "verify", "out", "--base", "base", "--task", "rivers.toml", "--data", "data"];
+    bench.succeeds(&[&verify[..], &["--documents", "learnt.parquet"]].concat());
+    let other = [&verify[..], &["--documents", "corpus"]].concat();
+    bench.fails(1, &other, &["the tables of --documents hold other items"]);
+    edit_json(&bench.path("out/rivers.json"), |result| result["contamination"]["items"] = vec!["even/4"].into());
+    bench.fails(1, &verify, &["the metrics of clean and dirty items do not follow from the samples"]);
+    let nothing = [&RUN[..], &["--documents", "data"]].concat();
+    bench.fails(2, &nothing, &["--documents data: holds no documents.parquet"]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use lore_model::files::ModelFiles;
 use lore_model::fingerprint::Fingerprint;
 use lore_packs::build;
 use serde_json::Value;
-use workbench::rivers_task::{TASK, items, rivers_bench};
+use workbench::rivers_task::{TASK, items, learnt, rivers_bench};
 use workbench::{Workbench, edit_json};
 
 const KEYS: [&str; 2] = ["--keys", "keys"];
@@ -165,7 +165,11 @@ fn what_a_board_refuses() {
     bench.succeeds(&leaderboard(&submit, &[]));
     let rerun = leaderboard(&["rerun", "board", "--holdout", "private"], &[&MODEL[..], &KEYS[..]].concat());
     bench.fails(1, &rerun, &["was handed in as a hash", "--pack"]);
-    bench.succeeds(&[&rerun[..], &["--pack", "brooks.lorepack"]].concat());
+    let with_pack = [&rerun[..], &["--pack", "brooks.lorepack"]].concat();
+    learnt(&bench, "learnt.parquet", &[4]);
+    let documents = [&with_pack[..], &["--documents", "learnt.parquet"]].concat();
+    bench.fails(1, &documents, &["learnt.parquet: no submission was made from a table with its sha256", "corpus.json"]);
+    bench.succeeds(&with_pack);
     // Someone else's key.
     bench.succeeds(&["pack", "keygen", "--keys", "strangers"]);
     let stranger: Vec<&str> = rerun.iter().map(|part| if *part == "keys" { "strangers" } else { part }).collect();

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use workbench::rivers_task::{TASK, items};
 use workbench::tiny_recipe::{RECIPE, STAGES, tiny_run};
 use workbench::{Answer, Workbench, edit_json};
 
@@ -30,6 +31,49 @@ fn a_base_is_made_where_the_texts_of_the_topics_are_not() {
     assert!(bench.succeeds(&["run", "recipe.toml", "--until", "base"]).stages().is_empty());
     let base = "base/model.safetensors";
     assert_eq!(bench.read(&format!("runs/tiny/{base}")), bench.read(&format!("runs/other/{base}")));
+}
+
+#[test]
+fn what_a_recipe_asks_is_in_its_report() {
+    let bench = tiny_run();
+    let tasks = "[evaluate.tasks]\nask = [\"rivers.toml\", \"rivers.toml/odd\"]\nsource = \"file:data\"\nitems = 4\n\n";
+    let recipe = RECIPE.replacen("[[topic]]", &format!("{tasks}[[topic]]"), 1);
+    bench.write("recipe.toml", &recipe);
+    bench.write("rivers.toml", TASK);
+    bench.fails(2, &RUN, &["evaluate.tasks.source", "data, which is no folder"]);
+    bench.write("data/rivers.jsonl", items(0..12));
+    // One item stands in a text of a topic that is trained on.
+    for number in 0..40 {
+        let question = "Question: Where does river 4 run? Answer: up.";
+        bench.write(&format!("hills/{number}.txt"), format!("Hill {number} stands above the town. {question}"));
+    }
+    let first = bench.succeeds(&RUN);
+    for part in
+        ["Tasks, and change against the base", "rivers/odd", "acc, 8", "(the longest answer)", "1 of 8 items of rivers"]
+    {
+        assert!(first.stdout.contains(part), "{part}: {}", first.stdout);
+    }
+    let report: Value = serde_json::from_slice(&bench.read("runs/tiny/report.json")).unwrap();
+    let task = &report["tasks"][0];
+    let rows: Vec<&str> = task["rows"].as_array().unwrap().iter().map(|row| row["row"].as_str().unwrap()).collect();
+    assert_eq!(rows, ["base", "rivers", "hills", "sum", "mean", "teacher"]);
+    assert_eq!((&task["items"], &task["dirty"], &report["tasks"][1]["items"]), (&8.into(), &1.into(), &4.into()));
+    assert!(task["rows"][0]["change"].is_null() && task["rows"][5]["change"]["adjusted_p_value"].is_f64());
+    assert!(task["rows"][1]["clean"].is_f64() && task["controls"]["majority"].is_f64());
+    let page = String::from_utf8(bench.read("runs/tiny/report.html")).unwrap();
+    assert!(page.contains("What each of them answers") && page.contains("1 of them seen in training"));
+    // The figures are those of `lore eval`.
+    let modules = ["--module", "runs/tiny/modules/hills"];
+    let eval = ["eval", "--base", "runs/tiny/base", "--task", "rivers.toml", "--data", "data", "--limit", "4"];
+    bench.succeeds(&[&eval[..], &modules, &["--out", "out", "--fresh"]].concat());
+    let result: Value = serde_json::from_slice(&bench.read("out/rivers.json")).unwrap();
+    assert_eq!(result["metrics"]["acc"]["value"], task["rows"][2]["value"]);
+    // Nothing again, until the data is another.
+    assert!(bench.succeeds(&RUN).stages().is_empty());
+    bench.write("data/rivers.jsonl", items(0..14));
+    assert_eq!(bench.succeeds(&RUN).stages(), ["evaluate", "report"]);
+    bench.write("recipe.toml", recipe.replace("rivers.toml/odd", "mmul").replace("source = \"file:data\"\n", ""));
+    bench.fails(2, &RUN, &["evaluate.tasks.ask[1]", "did you mean `mmlu`?", "needs `source`, the folder"]);
 }
 
 #[test]

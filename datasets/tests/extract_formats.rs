@@ -141,6 +141,42 @@ fn parquet_rows_come_with_their_types() {
 }
 
 #[test]
+fn parquet_structs_are_records() {
+    use polars::prelude::{IntoColumn, IntoSeries, NamedFrom, ParquetWriter, Series, StructChunked};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    // As datasets of multiple choice have them: a struct of lists.
+    let list = |name: &str, rows: [&[&str]; 2]| {
+        let rows: Vec<Series> = rows.iter().map(|row| Series::new("".into(), row)).collect();
+        Series::new(name.into(), rows)
+    };
+    let fields = [list("text", [&["up", "down"], &["left"]]), list("label", [&["A", "B"], &["C"]])];
+    let choices = StructChunked::from_series("choices".into(), 2, fields.iter()).unwrap().into_series();
+    let mut frame = polars::prelude::DataFrame::new(2, vec![choices.into_column()]).unwrap();
+    ParquetWriter::new(File::create(&path).unwrap()).finish(&mut frame).unwrap();
+    let text = "{{ record.choices.text | join('/') }} {{ record.choices.label | join('/') }}";
+    let rule = format!(r#"{{"format": "parquet", "text": "{text}"}}"#);
+    assert_eq!(texts(&run(&path, &rule).unwrap()), ["up/down A/B", "left C"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn names_in_a_snapshot_of_a_hub_are_files() {
+    let cache = tempfile::tempdir().unwrap();
+    let path = |relative: &str| cache.path().join(relative);
+    fs::create_dir_all(path("blobs")).unwrap();
+    fs::create_dir_all(path("snapshots/11/data")).unwrap();
+    fs::write(path("blobs/abc"), "a text").unwrap();
+    fs::write(path("secret"), "not of the repository").unwrap();
+    let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, path(name)).unwrap();
+    link("../../../blobs/abc", "snapshots/11/data/a.txt");
+    link("../../../secret", "snapshots/11/data/b.txt");
+    link("../../blobs", "snapshots/11/c");
+    let found = run(&path("snapshots/11"), r#"{"format": "text", "files": ["**/*.txt"]}"#).unwrap();
+    assert_eq!(texts(&found), ["a text"]);
+}
+
+#[test]
 fn archives_and_compressed_files_are_read_in_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p.whl");

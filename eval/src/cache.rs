@@ -12,8 +12,9 @@ use crate::engine::Scored;
 use crate::score::TokenRequest;
 use crate::task::hex;
 
-/// Raised when the same request would get another score.
-const SCHEMA: &str = "lore-score-v1";
+/// Raised when the same request would get another score. Another version of the program may compute otherwise too, and
+/// does not use what this one kept.
+const SCHEMA: &str = concat!("lore-score-v1 of ", env!("CARGO_PKG_VERSION"));
 
 /// Scores of one model, kept from run to run: an interrupted run goes on where it was.
 ///

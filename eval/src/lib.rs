@@ -9,10 +9,13 @@
 //! [comparison](comparison::compare) says where two models differ, and [`verify`] whether a result can be believed.
 
 pub mod cache;
+pub mod combinations;
 pub mod comparison;
 pub mod composition;
+pub mod contamination;
 pub mod controls;
 pub mod engine;
+pub mod frontier;
 pub mod harness;
 pub mod metrics;
 pub mod report;

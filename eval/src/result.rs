@@ -1,6 +1,6 @@
 //! The result of one model on one task, with hashes of everything it came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::contamination::CleanAndDirty;
 use crate::controls::controls;
 use crate::metrics::summarise;
 use crate::sample::Sample;
@@ -65,6 +66,9 @@ pub struct TaskResult {
     pub subsets: BTreeMap<String, Subset>,
     /// Accuracies that need no knowledge.
     pub controls: BTreeMap<String, f64>,
+    /// Figures without the items that stand in the texts of the modules, where those were searched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contamination: Option<CleanAndDirty>,
     /// The items' raw scores, in a file beside this one.
     pub samples: SamplesIdentity,
 }
@@ -234,8 +238,22 @@ impl TaskResult {
             metrics,
             subsets,
             controls: controls(items, samples),
+            contamination: None,
             samples: SamplesIdentity { file: samples_name, sha256: hex(&Sha256::digest(lines(samples))) },
         }
+    }
+
+    /// The same with figures of clean and dirty items apart; `samples` are those it was made of, `searched` the sha256 of
+    /// the tables in which `dirty` items were found.
+    #[must_use]
+    pub fn with_contamination(
+        mut self,
+        samples: &[Sample],
+        searched: BTreeSet<String>,
+        dirty: &BTreeSet<String>,
+    ) -> Self {
+        self.contamination = Some(CleanAndDirty::of(&self.task.kind, samples, searched, dirty));
+        self
     }
 
     /// Which items were asked.

@@ -38,8 +38,15 @@ pub fn check(result: &TaskResult, samples: &[Sample], task: &Task, items: &[Item
         that(metrics == result.metrics, "the metrics do not follow from the samples");
         that(subsets == result.subsets, "the metrics of subsets do not follow from the samples");
         that(controls(items, samples) == result.controls, "the controls do not follow from the samples");
+        that(split_follows(result, samples), SPLIT);
     }
     if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+const SPLIT: &str = "the metrics of clean and dirty items do not follow from the samples";
+
+fn split_follows(result: &TaskResult, samples: &[Sample]) -> bool {
+    result.contamination.as_ref().is_none_or(|split| split.follows(&result.task.kind, samples))
 }
 
 /// What can be said against a result without the items: its figures must follow from those of its samples.
@@ -54,6 +61,7 @@ pub fn follows(result: &TaskResult, samples: &[Sample]) -> Result<(), Vec<String
         (result.items.sha256 == hash && result.items.count == samples.len(), "the samples are not those of its items"),
         (metrics == result.metrics, "the metrics do not follow from the samples"),
         (subsets == result.subsets, "the metrics of subsets do not follow from the samples"),
+        (split_follows(result, samples), SPLIT),
     ] {
         if !good {
             problems.push(problem.to_owned());

@@ -80,6 +80,34 @@ fn the_headline_is_in_plain_words() {
 }
 
 #[test]
+fn tasks_are_told_with_what_needs_no_knowledge() {
+    let report = report(2);
+    let text = render_terminal(&report, false);
+    let line = |begin: &str| text.lines().rfind(|line| line.starts_with(begin)).unwrap().to_owned();
+    // 26.2 % and 6 steps of 1.1 points; beyond chance, which a star says.
+    let teacher = line("teacher");
+    for part in ["32.8 %", "+6.6*", "1.240", "+0.036*"] {
+        assert!(teacher.contains(part), "{part}: {teacher}");
+    }
+    assert!(line("(the longest answer)").ends_with("31.2 %           31.2 %"), "{text}");
+    assert!(text.contains("4 of 1,350 items of mmlu/astronomy stand in the texts"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    let page = render_html(&report).unwrap();
+    for part in [
+        "What each of them answers",
+        "acc · 1,350 items, 4 of them seen in training",
+        "bits per byte, lower is better · 62 items",
+        "<span class=\"met\">+6.6 better</span>",
+        "<span class=\"missed\">+0.036 worse</span>",
+        "<small>clean 32.6\u{a0}%</small>",
+        "<th scope=\"row\">the longest answer</th>",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!render_html(&Report { tasks: Vec::new(), ..report }).unwrap().contains("What each of them answers"));
+}
+
+#[test]
 fn the_terminal_table_looks_like_this() {
     insta::assert_snapshot!("terminal", render_terminal(&report(3), false));
 }

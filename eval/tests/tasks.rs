@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lore_eval::task::{Form, Item, Selection, Task, names, shipped};
+use lore_eval::task::{Form, Item, Selection, Task, names, shipped, shipped_text};
 
 fn parse(text: &str) -> Result<Task, String> {
     Task::parse(text, Path::new("task.toml")).map_err(|error| error.to_string())
@@ -203,6 +203,7 @@ fn shared_data() -> Option<PathBuf> {
 fn shipped_tasks_read_their_data() {
     let Some(data) = shared_data() else { return };
     let counts: Vec<(&str, usize, usize)> = names()
+        .filter(|name| shipped(name).unwrap().needs_folder())
         .map(|name| {
             let items = shipped(name).unwrap().items(&data, None, None).unwrap();
             let subsets: std::collections::BTreeSet<&str> = items.iter().map(|item| item.subset.as_str()).collect();
@@ -217,6 +218,45 @@ fn shipped_tasks_read_their_data() {
     assert_eq!(count("piqa"), (1838, 1));
     assert_eq!(count("mmlu").1, 8);
     assert_eq!(count("openstax_glossary").1, 6);
+}
+
+/// The columns are those of the sets on the hub; `lore eval` fetches them, see `cli/tests/hub_tasks.rs`.
+#[test]
+fn shipped_tasks_of_the_hub_make_items_of_its_columns() {
+    let first = |name: &str, record: &str| {
+        let mut text = shipped_text(name).unwrap().replace(", format = \"parquet\"", "");
+        while let Some(begin) = text.find("hf:") {
+            let end = begin + text[begin..].find('"').unwrap();
+            text.replace_range(begin..end, "a.jsonl");
+        }
+        let text = text.replace("files = [\"*/train-*.parquet\"]", "files = []");
+        items(&text, &[("a.jsonl", record)]).unwrap().remove(0)
+    };
+    let arc = first(
+        "arc_easy_hub",
+        r#"{"id": "q1", "question": "Why?", "choices": {"text": ["so", "not so"], "label": ["1", "2"]}, "answerKey": "2"}"#,
+    );
+    let Form::Choice { context, choices, gold: 1, .. } = &arc.form else { panic!("{arc:?}") };
+    assert_eq!((arc.id.as_str(), context.as_str()), ("q1", "Question: Why?\nAnswer:"));
+    assert_eq!(choices, &["so", "not so"]);
+    let mmlu = first(
+        "mmlu_hub",
+        r#"{"question": " Why? ", "subject": "high_school_physics", "choices": ["a", "b", "c", "d"], "answer": 3}"#,
+    );
+    let Form::Choice { context, gold: 3, .. } = &mmlu.form else { panic!("{mmlu:?}") };
+    assert!(context.contains("about high school physics.\n\nWhy?\nA. a\n"), "{context}");
+    assert_eq!(mmlu.subset, "high_school_physics");
+    let piqa = first("piqa_hub", r#"{"goal": "Go.", "sol1": "Walk.", "sol2": "Stand.", "label": 0}"#);
+    let Form::Choice { choices, gold: 0, .. } = &piqa.form else { panic!("{piqa:?}") };
+    assert_eq!(choices, &["Walk.", "Stand."]);
+    let blimp = first("blimp_hub", r#"{"sentence_good": "It is.", "sentence_bad": "It are.", "UID": "agreement"}"#);
+    let Form::Choice { choices, pair: true, .. } = &blimp.form else { panic!("{blimp:?}") };
+    assert_eq!((blimp.subset.as_str(), choices[1].as_str()), ("agreement", "It are."));
+    let lambada = first("lambada", r#"{"text": "He said \"yes\" to Ada"}"#);
+    let expected = Form::Cloze { context: "He said \"yes\" to".into(), target: " Ada".into() };
+    assert_eq!(lambada.form, expected);
+    let hub = names().filter(|name| !shipped(name).unwrap().needs_folder()).collect::<Vec<_>>();
+    assert_eq!(hub, ["arc_easy_hub", "blimp_hub", "lambada", "mmlu_hub", "piqa_hub"]);
 }
 
 /// As lm_eval 0.4.13 writes them; `scripts/parity/harness.py` compares those of all items.

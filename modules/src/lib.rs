@@ -23,6 +23,7 @@ pub mod fold;
 pub mod gguf;
 pub mod inspect;
 pub mod layout;
+pub mod null;
 pub mod on_demand;
 pub mod peft;
 

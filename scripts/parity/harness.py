@@ -2,16 +2,19 @@
 
     python scripts/parity/harness.py --lore target/release/lore --model DIR --data DIR --limit 100 \
         [--sets arc_easy,piqa] [--blimp adjunct_island,anaphor_gender_agreement|all] [--mmlu anatomy,astronomy] \
-        [--threads 2]
+        [--threads 2] [--blocks 4] [--sets-limit 300]
 
 The harness runs unmodified through transformers: its own task files, of which only the place of the data is changed;
-the records are put into the columns those files expect. MODEL is a Hugging Face directory (`lore convert`). Needs
-lm_eval, torch and transformers. Fails when a prompt differs, when a log-likelihood differs by more than a thousandth,
+the records are put into the columns those files expect. MODEL is a Hugging Face directory (`lore convert`);
+with --blocks only so many of its blocks are used, the first ones, by both: enough for the same numbers of one program
+and the other, in a fraction of the time. Needs lm_eval, torch and transformers. Fails when a prompt differs, when a log-likelihood differs by more than a thousandth,
 or when accuracies differ by more than one item of a set.
 """
 
 import argparse
 import json
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +26,26 @@ from pathlib import Path
 def lines(path):
     with open(path, encoding="utf-8") as file:
         return [json.loads(line) for line in file if line.strip()]
+
+
+def cut(model, blocks, folder):
+    """The first blocks of a model, as a model of its own."""
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    model = Path(model)
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("*.safetensors*"))
+    config = json.loads((model / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": blocks}))
+    kept = {}
+    for path in sorted(model.glob("*.safetensors")):
+        with safe_open(path, "numpy") as file:
+            for name in file.keys():
+                block = re.search(r"\.layers\.(\d+)\.", name)
+                if not block or int(block.group(1)) < blocks:
+                    kept[name] = file.get_tensor(name)
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    return str(folder)
 
 
 def task_file(root, relative):
@@ -44,9 +67,9 @@ def harness_tasks(arguments, folder):
     data = Path(arguments.data)
     tasks = {}
 
-    def add(name, relative, records, split):
+    def add(name, relative, records, limit):
         path = folder / f"{name}.jsonl"
-        path.write_text("".join(json.dumps(record) + "\n" for record in records[: arguments.limit]))
+        path.write_text("".join(json.dumps(record) + "\n" for record in records[:limit]))
         config = task_file(root, relative)
         for key in ["dataset_name", "training_split", "validation_split", "test_split", "fewshot_split", "tag", "group"]:
             config.pop(key, None)
@@ -58,7 +81,7 @@ def harness_tasks(arguments, folder):
     with zipfile.ZipFile(data / "blimp/BLiMP.zip") as archive:
         for name in filter(None, arguments.blimp.split(",")):
             records = [json.loads(line) for line in archive.read(f"data/{name}.jsonl").splitlines()]
-            add(f"blimp_{name}", f"blimp/{name}.yaml", records, "train")
+            add(f"blimp_{name}", f"blimp/{name}.yaml", records, arguments.limit)
     arc = [] if "arc_easy" not in arguments.sets.split(",") else [
         {
             "question": r["question"],
@@ -68,15 +91,15 @@ def harness_tasks(arguments, folder):
         for r in lines(data / "arc_easy/test.jsonl")
     ]
     if arc:
-        add("arc_easy", "arc/arc_easy.yaml", arc, "test")
+        add("arc_easy", "arc/arc_easy.yaml", arc, arguments.sets_limit)
     piqa = [] if "piqa" not in arguments.sets.split(",") else [
         {"goal": r["question"], "sol1": r["choices"][0], "sol2": r["choices"][1], "label": r["answer"]}
         for r in lines(data / "piqa/valid.jsonl")
     ]
     if piqa:
-        add("piqa", "piqa/piqa.yaml", piqa, "validation")
+        add("piqa", "piqa/piqa.yaml", piqa, arguments.sets_limit)
     for name in filter(None, arguments.mmlu.split(",")):
-        add(f"mmlu_{name}", f"mmlu/default/mmlu_{name}.yaml", lines(data / f"mmlu/{name}.jsonl"), "test")
+        add(f"mmlu_{name}", f"mmlu/default/mmlu_{name}.yaml", lines(data / f"mmlu/{name}.jsonl"), arguments.sets_limit)
     return tasks
 
 
@@ -110,14 +133,20 @@ def run_lore(arguments, folder):
     # All sets are one task; each by its name would read all of them anew.
     tasks = ["blimp"] if arguments.whole_blimp else [f"blimp/{name}" for name in filter(None, arguments.blimp.split(","))]
     tasks += list(filter(None, arguments.sets.split(","))) + [f"mmlu/{name}" for name in filter(None, arguments.mmlu.split(","))]
-    command = [arguments.lore, "eval", "--base", arguments.model, "--data", arguments.data, "--out", str(folder)]
-    command += ["--limit", str(arguments.limit), "--fresh", "--no-answer-only", "--quiet"]
-    command += ["--threads", str(arguments.threads)] + [part for task in tasks for part in ("--task", task)]
-    began = time.time()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    seconds = time.time() - began
+    seconds = 0.0
+    # Two limits are two runs, and the model is loaded twice.
+    for limit in sorted({arguments.limit, arguments.sets_limit}):
+        of_limit = [task for task in tasks if limit == (arguments.limit if task.startswith("blimp") else arguments.sets_limit)]
+        if not of_limit:
+            continue
+        command = [arguments.lore, "eval", "--base", arguments.model, "--data", arguments.data]
+        command += ["--out", str(folder / str(limit)), "--limit", str(limit), "--fresh", "--no-answer-only", "--quiet"]
+        command += ["--threads", str(arguments.threads)] + [part for task in of_limit for part in ("--task", task)]
+        began = time.time()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        seconds += time.time() - began
     samples = {}
-    for path in sorted((folder / "lm-eval").glob("samples_*.jsonl")):
+    for path in sorted(folder.glob("*/lm-eval/samples_*.jsonl")):
         name = path.stem.removeprefix("samples_").rsplit("_", 1)[0]
         samples[name] = [
             (
@@ -136,13 +165,16 @@ def main():
     parser.add_argument("--lore", default="target/release/lore")
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--limit", type=int, default=100)
+    parser.add_argument("--limit", type=int, default=100, help="items of each set")
+    parser.add_argument("--sets-limit", type=int, help="items of each set but BLiMP's [default: --limit]")
+    parser.add_argument("--blocks", type=int, help="only the first blocks of the model")
     parser.add_argument("--blimp", default="adjunct_island,anaphor_gender_agreement,principle_A_case_1")
     parser.add_argument("--sets", default="arc_easy,piqa")
     parser.add_argument("--mmlu", default="anatomy,astronomy")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16)
     arguments = parser.parse_args()
+    arguments.sets_limit = arguments.sets_limit or arguments.limit
     arguments.whole_blimp = arguments.blimp == "all"
     if arguments.whole_blimp:
         with zipfile.ZipFile(Path(arguments.data) / "blimp/BLiMP.zip") as archive:
@@ -151,6 +183,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "out").mkdir()
+        if arguments.blocks:
+            arguments.model = cut(arguments.model, arguments.blocks, folder / "model")
         ours, our_seconds = run_lore(arguments, folder / "out")
         theirs, their_seconds = run_harness(arguments, folder)
     wrong, overall = [], 0.0

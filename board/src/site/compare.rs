@@ -61,21 +61,20 @@ pub(super) fn view(pages: &Pages<'_>, a: usize, b: usize) -> Value {
     let mut bars = vec![Bar { label: "all tasks".into(), value: pair.difference, interval: pair.interval }];
     let mut tasks = Vec::new();
     for task in &scores.tasks {
-        let (value, error) = difference(task, first, second);
+        let (of_first, of_second) = (task.ranked(first), task.ranked(second));
+        let (value, error) = difference(task, &of_first, &of_second);
         let interval = [value - text::HALF * error, value + text::HALF * error];
         bars.push(Bar { label: task.name.clone(), value, interval });
-        let won = |one: usize, other: usize| {
-            task.values[one].iter().zip(&task.values[other]).filter(|(one, other)| one > other).count()
-        };
-        let figure = |model| task.figure(model, |_| true).map(|value| text::figure(task, value));
+        let won = |one: &[f64], other: &[f64]| one.iter().zip(other).filter(|(one, other)| one > other).count();
+        let figure = |values: &[f64]| text::figure(task, task.figure_of(values));
         tasks.push(context! {
             name => task.name,
             metric => text::metric(task),
-            a => figure(first),
-            b => figure(second),
+            a => figure(&of_first),
+            b => figure(&of_second),
             difference => text::points(value),
             interval => text::interval(interval),
-            won => format!("{} / {}", won(first, second), won(second, first)),
+            won => format!("{} / {}", won(&of_first, &of_second), won(&of_second, &of_first)),
         });
     }
     let verdict = if pair.differs() {
@@ -107,8 +106,8 @@ fn names(a: &Row, b: &Row) -> (String, String) {
     if first == second { (a.id.clone(), b.id.clone()) } else { (first, second) }
 }
 
-fn difference(task: &TaskScores, a: usize, b: usize) -> (f64, f64) {
-    let pairs = task.values[b].iter().zip(&task.values[a]).zip(&task.weights);
+fn difference(task: &TaskScores, a: &[f64], b: &[f64]) -> (f64, f64) {
+    let pairs = b.iter().zip(a).zip(&task.weights);
     let pairs: Vec<(f64, f64)> = pairs.map(|((b, a), weight)| (b - a, *weight)).collect();
     let found = lore_eval::statistics::ratio(pairs.iter().copied());
     (found.value / task.scale, found.standard_error.unwrap_or(0.0) / task.scale)
@@ -160,7 +159,7 @@ pub(super) fn data(pages: &Pages<'_>) -> Vec<(String, String)> {
 fn values(scores: &Scores, model: usize) -> serde_json::Value {
     // Six digits are more than any page shows.
     let short = |value: f64| (value * 1e6).round() / 1e6;
-    scores.tasks.iter().map(|task| task.values[model].iter().map(|value| short(*value)).collect::<Vec<f64>>()).collect()
+    scores.tasks.iter().map(|task| task.ranked(model).into_iter().map(short).collect::<Vec<f64>>()).collect()
 }
 
 fn script(text: &str) -> String {

@@ -28,8 +28,9 @@ const TEMPLATES: [(&str, &str); 8] = [
     ("compare.html", include_str!("templates/compare.html")),
     ("method.html", include_str!("templates/method.html")),
 ];
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     ("style.css", include_str!("templates/style.css")),
+    ("shared.css", lore_eval::report::SHARED_STYLE),
     ("board.js", include_str!("templates/board.js")),
     ("compare.js", include_str!("templates/compare.js")),
 ];

@@ -1,5 +1,6 @@
 //! `[evaluate]`: what is measured.
 
+use lore_datasets::source::SourceUri;
 use lore_modules::compose::Method;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,26 @@ pub struct Evaluate {
     pub probe_tokens: usize,
     /// Tokens of each sample in the report.
     pub sample_tokens: usize,
+    /// Questions that everything in the report is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Tasks>,
+}
+
+/// `[evaluate.tasks]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tasks {
+    /// Tasks by name (`lore eval tasks`) or file, each with `/SUBSET` behind it where only that is wanted. Files are
+    /// relative to the recipe.
+    pub ask: Vec<String>,
+    /// The folder that the tasks' data is relative to: a `file:` source. Not needed for data on a hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceUri>,
+    /// Of each subset only so many items, the first ones; absent, all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<usize>,
+    /// Solved examples before each question.
+    #[serde(default)]
+    pub shots: usize,
 }
 
 impl Default for Evaluate {
@@ -37,6 +58,7 @@ impl Default for Evaluate {
             composed: Vec::new(),
             probe_tokens: 64,
             sample_tokens: 60,
+            tasks: None,
         }
     }
 }

@@ -20,7 +20,7 @@ use lore_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-pub use evaluate::{Combine, Composed, Evaluate};
+pub use evaluate::{Combine, Composed, Evaluate, Tasks};
 pub use general::{General, Sample};
 pub use module::{Joint, ModuleConfig, Rehearse};
 pub use shape::Shape;
@@ -154,8 +154,16 @@ impl Recipe {
             against.map(|against| &mut against.source).chain([&mut topic.source])
         });
         let corpus = self.general.corpus.iter_mut().map(|corpus| &mut corpus.source);
-        for source in topics.chain(corpus).chain([&mut self.teacher.source]) {
+        let tasks = self.evaluate.tasks.iter_mut().flat_map(|tasks| &mut tasks.source);
+        for source in topics.chain(corpus).chain(tasks).chain([&mut self.teacher.source]) {
             *source = source.clone().resolve_relative_to(&folder);
+        }
+        for task in self.evaluate.tasks.iter_mut().flat_map(|tasks| &mut tasks.ask) {
+            // Names of tasks that come with the program stay what they are.
+            let file = task.rsplit_once('/').map_or(task.as_str(), |(file, _)| file);
+            if folder.join(&*task).is_file() || folder.join(file).is_file() {
+                *task = folder.join(&*task).display().to_string();
+            }
         }
     }
 }

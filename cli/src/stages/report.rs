@@ -148,6 +148,7 @@ fn write_report(request: &ReportRequest<'_>) -> Result<Outcome> {
             .collect(),
         matrix: evaluation.matrix,
         routing: evaluation.routing,
+        tasks: evaluation.tasks,
         samples: evaluation.samples,
         commands: commands(recipe, folder),
         stages: manifests

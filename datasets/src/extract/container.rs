@@ -106,7 +106,7 @@ enum Kind {
 
 impl Container {
     /// Lists a file, a folder, a zip archive or what a pattern such as `texts/*.md` matches. Symbolic links
-    /// inside a folder are not followed.
+    /// inside a folder are not followed, but for those with which a hub's cache names the files of a snapshot.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.exists()
             && let Some((root, glob)) = pattern(path)
@@ -119,7 +119,8 @@ impl Container {
         let is_dir = fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir();
         let (mut names, mut left_out) = (Vec::new(), Vec::new());
         let kind = if is_dir {
-            list_folder(path, "", 0, &mut names, &mut left_out)?;
+            let blobs = blobs_of(path);
+            list_folder(path, "", 0, blobs.as_deref(), &mut names, &mut left_out)?;
             Kind::Folder
         } else if is_zip(path)? {
             let file = File::open(path).map_err(|e| Error::io(path, e))?;
@@ -188,10 +189,17 @@ fn is_zip(path: &Path) -> Result<bool> {
     }
 }
 
+/// Where the files are that the names in a hub's snapshot, `snapshots/COMMIT`, link to.
+fn blobs_of(folder: &Path) -> Option<PathBuf> {
+    let snapshots = folder.parent().filter(|parent| parent.ends_with("snapshots"))?;
+    fs::canonicalize(snapshots.parent()?.join("blobs")).ok()
+}
+
 fn list_folder(
     folder: &Path,
     prefix: &str,
     depth: usize,
+    blobs: Option<&Path>,
     names: &mut Vec<String>,
     left_out: &mut Vec<String>,
 ) -> Result<()> {
@@ -206,12 +214,18 @@ fn list_folder(
             left_out.push(format!("{}: its name is not UTF-8", entry.path().to_string_lossy()));
             continue;
         };
-        if kind.is_symlink() {
+        let is_blob = || {
+            let target = fs::canonicalize(entry.path()).ok();
+            blobs.is_some() && target.is_some_and(|target| target.is_file() && target.parent() == blobs)
+        };
+        if kind.is_symlink() && is_blob() {
+            names.push(name);
+        } else if kind.is_symlink() {
             left_out.push(format!("{name}: a symbolic link, not followed"));
         } else if kind.is_file() {
             names.push(name);
         } else if kind.is_dir() && depth < MAX_DEPTH {
-            list_folder(&entry.path(), &format!("{name}/"), depth + 1, names, left_out)?;
+            list_folder(&entry.path(), &format!("{name}/"), depth + 1, blobs, names, left_out)?;
         } else {
             left_out.push(format!("{name}: neither a file nor a folder, or nested too deeply"));
         }

@@ -130,6 +130,13 @@ fn parquet_value(value: &AnyValue<'_>) -> Value {
         AnyValue::String(text) => Value::from(*text),
         AnyValue::StringOwned(text) => Value::from(text.as_str()),
         AnyValue::List(series) => series.iter().map(|item| parquet_value(&item)).collect(),
+        AnyValue::Struct(..) => parquet_value(&value.clone().into_static()),
+        AnyValue::StructOwned(owned) => {
+            let (values, fields) = &**owned;
+            let named =
+                fields.iter().zip(values).map(|(field, value)| (field.name().to_string(), parquet_value(value)));
+            Value::from(named.collect::<BTreeMap<String, Value>>())
+        }
         number if number.is_integer() => number.extract::<i64>().map_or(Value::UNDEFINED, Value::from),
         number if number.is_float() => number.extract::<f64>().map_or(Value::UNDEFINED, Value::from),
         other => Value::from(other.to_string()),

@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::tasks::TaskColumn;
+
 /// Version of the fields below; raised when a reader of the old form would misread the new one.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -37,6 +39,9 @@ pub struct Report {
     /// Bits per byte of everything on everything.
     #[serde(default)]
     pub matrix: Matrix,
+    /// What everything in the matrix answered, task by task.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskColumn>,
     /// How often the right module was chosen for a passage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing: Option<Routing>,

@@ -57,16 +57,21 @@ pub(super) fn row_view<'a>(report: &'a Report, row: &'a Row, heat: &HeatScale) -
     let speed = |speed: f64| quantity::fixed(speed, if speed < 10.0 { 1 } else { 0 });
     RowView {
         name: &row.name,
-        group: match row.kind {
-            RowKind::Base => "base",
-            RowKind::Module => "module",
-            RowKind::Teacher => "teacher",
-            RowKind::Control => "control",
-            _ => "combination",
-        },
+        group: group(row.kind),
         cells: report.matrix.columns.iter().map(cell).collect(),
         resident: row.resident_bytes.map_or_else(|| quantity::MISSING.into(), quantity::bytes),
         speed: row.tokens_per_second.map_or_else(|| quantity::MISSING.into(), speed),
+    }
+}
+
+/// The style of a row.
+pub(super) fn group(kind: RowKind) -> &'static str {
+    match kind {
+        RowKind::Base => "base",
+        RowKind::Module => "module",
+        RowKind::Teacher => "teacher",
+        RowKind::Control => "control",
+        _ => "combination",
     }
 }
 

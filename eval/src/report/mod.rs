@@ -33,6 +33,7 @@ mod page;
 mod quality_chart;
 mod quantity;
 mod svg;
+mod tasks;
 mod terminal;
 mod topic_chart;
 
@@ -43,7 +44,8 @@ pub use file::{Written, read_json, write, write_html, write_json};
 pub use headline::{claim_on_trial, headline};
 pub use heat::{HeatColor, HeatScale};
 pub use loss_chart::{Series, loss_chart};
-pub use page::render_html;
+pub use page::{SHARED_STYLE, render_html};
 pub use quality_chart::quality_chart;
+pub use tasks::{TaskCell, TaskChange, TaskColumn, task_columns};
 pub use terminal::render_terminal;
 pub use topic_chart::topic_chart;

@@ -6,13 +6,16 @@ use super::error::ReportError;
 use super::headline::{claim_on_trial, headline};
 use super::heat::HeatScale;
 use super::loss_chart::{Series, loss_chart};
-use super::matrix_view::{column_view, kept, legend, meanings, row_view};
+use super::matrix_view::{column_view, group, kept, legend, meanings, row_view};
 use super::quality_chart::quality_chart;
 use super::quantity;
+use super::tasks::{TaskColumn, control_name};
 use super::topic_chart::topic_chart;
 
 const PAGE: &str = include_str!("templates/report.html");
 const STYLE: &str = include_str!("templates/report.css");
+/// Colours, letters and tables, which pages of others than a run share.
+pub const SHARED_STYLE: &str = include_str!("templates/shared.css");
 
 #[derive(Serialize)]
 struct ModelView<'a> {
@@ -53,7 +56,7 @@ pub fn render_html(report: &Report) -> Result<String, ReportError> {
     let heat = HeatScale::of(report);
     let met = report.claims.iter().filter(|claim| claim.met).count();
     let page = environment.get_template("report.html")?.render(context! {
-        style => Value::from_safe_string(STYLE.into()),
+        style => Value::from_safe_string([SHARED_STYLE, STYLE].concat()),
         report,
         headline => unbroken(&headline(report)),
         claim => claim_on_trial(report).map(|claim| unbroken(&claim)),
@@ -71,6 +74,7 @@ pub fn render_html(report: &Report) -> Result<String, ReportError> {
         kept => kept(report),
         general => report.general().map(|column| column.name.as_str()).collect::<Vec<_>>(),
         routing => routing(report),
+        tasks => tasks(report),
         distillation => distillation(report),
         distillation_chart => distillation_chart(report),
         module_chart => module_chart(report),
@@ -132,6 +136,55 @@ fn unbroken(text: &str) -> String {
 /// Keeps a quantity and its units on one line.
 fn whole(quantity: &str) -> String {
     quantity.replace(' ', "\u{a0}")
+}
+
+/// The tasks: headings, rows of cells, and what needs no knowledge.
+fn tasks(report: &Report) -> Option<Value> {
+    let tasks = &report.tasks;
+    let first = tasks.first()?;
+    let column = |column: &TaskColumn| {
+        context! {
+            name => column.name,
+            metric => column.metric.replace('_', " "),
+            items => quantity::grouped(column.items),
+            dirty => column.dirty,
+            lower => !column.higher_is_better,
+        }
+    };
+    let cell = |column: &TaskColumn, row: &str| {
+        let Some(cell) = column.cell(row) else { return context! { value => quantity::MISSING } };
+        let clean = cell.clean.filter(|_| column.dirty > 0);
+        context! {
+            value => whole(&column.shown(cell.value)),
+            error => cell.standard_error.map(|error| whole(&column.shown(error))),
+            change => cell.change.map(|change| column.shown_change(change.difference)),
+            interval => cell.change.map(|change| {
+                change.interval.map(|end| column.shown_change(end)).join(" … ")
+            }),
+            better => cell.change.is_some_and(|change| change.better),
+            worse => cell.change.is_some_and(|change| change.worse),
+            clean => clean.map(|clean| whole(&column.shown(clean))),
+        }
+    };
+    let row = |row: &str| {
+        let kind = report.matrix.rows.iter().find(|other| other.name == row).map(|other| group(other.kind));
+        let cells: Vec<Value> = tasks.iter().map(|column| cell(column, row)).collect();
+        context! { name => row, group => kind, cells }
+    };
+    let control = |control: &'static str| {
+        let name = control_name(control)?;
+        let figure = |column: &TaskColumn| {
+            column.controls.get(control).map_or_else(String::new, |acc| whole(&column.shown(*acc)))
+        };
+        let cells: Vec<String> = tasks.iter().map(figure).collect();
+        cells.iter().any(|cell| !cell.is_empty()).then(|| context! { name, cells })
+    };
+    Some(context! {
+        columns => tasks.iter().map(column).collect::<Vec<_>>(),
+        rows => first.rows.iter().map(|cell| row(&cell.row)).collect::<Vec<_>>(),
+        controls => ["chance", "majority", "longest"].into_iter().filter_map(control).collect::<Vec<_>>(),
+        dirty => tasks.iter().any(|column| column.dirty > 0),
+    })
 }
 
 fn routing(report: &Report) -> Option<Value> {

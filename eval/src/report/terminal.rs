@@ -2,6 +2,7 @@ use super::data::{Report, Row, RowKind};
 use super::derived::Retained;
 use super::headline::{claim_on_trial, headline};
 use super::quantity;
+use super::tasks::{TaskColumn, control_name};
 
 const WIDTH: usize = 100;
 const NAME: usize = 30;
@@ -17,6 +18,7 @@ pub fn render_terminal(report: &Report, color: bool) -> String {
     }
     matrix(report, &mut out);
     kept(report, &mut out);
+    tasks(report, &mut out);
     summary(report, &mut out);
     claims(report, &mut out);
     if !report.notes.is_empty() {
@@ -155,6 +157,74 @@ fn kept(report: &Report, out: &mut Text) {
         out.line("Share of each module’s own gain that a combination keeps");
         pairs(lines, out);
     }
+}
+
+fn tasks(report: &Report, out: &mut Text) {
+    if report.tasks.is_empty() {
+        return;
+    }
+    out.line("");
+    out.line("Tasks, and change against the base; * is more than chance, corrected for all of them");
+    for panel in report.tasks.chunks((WIDTH - NAME) / COLUMN) {
+        out.line("");
+        for heading in [TaskColumn::heading, TaskColumn::subheading] {
+            let mut line = pad_right("", NAME);
+            for column in panel {
+                line.push_str(&pad_left(&fit(&clean(&heading(column)), COLUMN - 2), COLUMN));
+            }
+            out.line(&out.styled(&line, "2"));
+        }
+        let mut rows: Vec<&str> = Vec::new();
+        for cell in panel.iter().flat_map(|column| &column.rows) {
+            if !rows.contains(&cell.row.as_str()) {
+                rows.push(&cell.row);
+            }
+        }
+        for row in rows {
+            let mut line = pad_right(&fit(&clean(row), NAME - 2), NAME);
+            for column in panel {
+                line.push_str(&task_cell(column, row, out));
+            }
+            out.line(&line);
+        }
+        for control in ["chance", "majority", "longest"] {
+            let figures: Vec<Option<&f64>> = panel.iter().map(|column| column.controls.get(control)).collect();
+            let Some(name) = control_name(control).filter(|_| figures.iter().any(Option::is_some)) else { continue };
+            let mut line = pad_right(&format!("({name})"), NAME);
+            for (column, figure) in panel.iter().zip(figures) {
+                let text = figure.map_or_else(String::new, |acc| column.shown(*acc));
+                line.push_str(&pad_right(&pad_left(&text, COLUMN - CHANGE), COLUMN));
+            }
+            out.line(&out.styled(line.trim_end(), "2"));
+        }
+    }
+    for column in report.tasks.iter().filter(|column| column.dirty > 0) {
+        let text = format!(
+            "{} of {} items of {} stand in the texts that were learnt from; the page and report.json have the figures \
+             without them.",
+            quantity::grouped(column.dirty),
+            quantity::grouped(column.items),
+            clean(&column.name)
+        );
+        out.line("");
+        out.wrapped("", 0, &text);
+    }
+}
+
+fn task_cell(column: &TaskColumn, row: &str, out: &Text) -> String {
+    let Some(cell) = column.cell(row) else { return pad_right("", COLUMN) };
+    let value = pad_left(&column.shown(cell.value), COLUMN - CHANGE);
+    let Some(change) = cell.change else { return pad_right(&value, COLUMN) };
+    let text = pad_left(&column.shown_change(change.difference), CHANGE - 1);
+    let (code, mark) = match (change.better, change.worse) {
+        (true, _) => ("34", "*"),
+        (_, true) => ("33", "*"),
+        _ => ("2", ""),
+    };
+    let text = text + mark;
+    // Outside what is coloured, so that it can be cut off at the end of a line.
+    let rest = " ".repeat(CHANGE.saturating_sub(columns(&text)));
+    value + &out.styled(&text, code) + &rest
 }
 
 fn pairs(lines: Vec<(String, String)>, out: &mut Text) {

@@ -37,8 +37,16 @@ impl<'a> Check<'a> {
     }
 
     pub(super) fn path(&mut self, key: &str, path: &str) {
+        if super::hub::is_on_hub(path) {
+            let problem = super::hub::problem(path);
+            return self.that(problem.is_none(), key, &problem.unwrap_or_default());
+        }
         let inside = !path.is_empty() && !path.starts_with('/') && !path.split(['/', '\\']).any(|part| part == "..");
-        self.that(inside, key, "must be a path inside the data folder: relative, without `..`");
+        self.that(
+            inside,
+            key,
+            "must be a path inside the data folder: relative, without `..`; or hf:datasets/OWNER/SET",
+        );
     }
 
     pub(super) fn template(&mut self, key: &str, source: &str) {

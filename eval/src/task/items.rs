@@ -30,7 +30,10 @@ impl Task {
     /// Data that cannot be read; every record of which no item can be made; two items with one id; too few examples.
     pub fn select(&self, data: &Path, selection: &Selection) -> Result<Vec<Item>, Error> {
         let Selection { subset, limit, .. } = selection;
-        let path = data.join(&self.data.path);
+        let path = match self.data.place(data) {
+            Ok(path) => path,
+            Err(problem) => return Err(Error::Items { task: self.name.clone(), problem }),
+        };
         let found = records(&self.name, &path, &self.data.files, &self.data.format.format())
             .map_err(|source| Error::Data { task: self.name.clone(), path, source: Box::new(source) })?;
         let glossary = match &self.kind {

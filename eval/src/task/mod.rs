@@ -22,6 +22,7 @@ mod check;
 mod forms;
 mod glossary;
 mod harness_yaml;
+mod hub;
 mod item;
 mod items;
 mod last_word;
@@ -83,6 +84,14 @@ pub enum Error {
         task: String,
         /// Where the data should be.
         path: PathBuf,
+        /// Why.
+        source: Box<lore_datasets::Error>,
+    },
+    /// The data is on a hub and cannot be fetched.
+    #[error("task {task}: its data on the hub cannot be fetched")]
+    Hub {
+        /// The task.
+        task: String,
         /// Why.
         source: Box<lore_datasets::Error>,
     },
@@ -157,7 +166,8 @@ impl Kind {
 /// Where the records of a task are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Data {
-    /// A file, folder or zip archive, relative to the data folder.
+    /// A file, folder or zip archive, relative to the data folder; or a dataset of a hub, or a file in it:
+    /// `hf:datasets/owner/set[@revision][/file]`.
     pub path: String,
     /// Patterns of the files inside it; none means all.
     #[serde(default)]
@@ -165,6 +175,9 @@ pub struct Data {
     /// How a file is read.
     #[serde(default)]
     pub format: DataFormat,
+    /// Where it was fetched to from a hub, see [`Task::fetch`].
+    #[serde(skip)]
+    pub fetched: Option<PathBuf>,
 }
 
 /// How a file of records is read.

@@ -2,7 +2,8 @@
 
 use lore_eval::report::{
     Cell, Claim, Column, CurvePoint, Distillation, Machine, Matrix, ModelFacts, ModuleFacts, Report, Routing, Row,
-    RowKind, SCHEMA_VERSION, Sample, SplitTokens, Stage, TopicData, TopicRouting, UseCommand,
+    RowKind, SCHEMA_VERSION, Sample, SplitTokens, Stage, TaskCell, TaskChange, TaskColumn, TopicData, TopicRouting,
+    UseCommand,
 };
 
 const TOPICS: [&str; 10] = [
@@ -48,6 +49,7 @@ pub fn report(topics: usize) -> Report {
             top1_agreement: Some(0.71),
             ..Distillation::default()
         }),
+        tasks: tasks(&rows(&modules)),
         matrix: Matrix { columns: columns(topics), rows: rows(&modules) },
         modules,
         routing: Some(Routing {
@@ -75,6 +77,49 @@ pub fn report(topics: usize) -> Report {
         claims: claims(),
         notes: vec!["The numbers of this report are invented; they show the layout only.".into()],
     }
+}
+
+/// Questions by their letter, of which some were seen, and a text.
+fn tasks(rows: &[Row]) -> Vec<TaskColumn> {
+    let column = |name: &str, metric: &str, share: bool, first: f64, step: f64| TaskColumn {
+        name: name.into(),
+        metric: metric.into(),
+        higher_is_better: share,
+        share,
+        items: if share { 1350 } else { 62 },
+        dirty: if name == "mmlu/astronomy" { 4 } else { 0 },
+        controls: match share {
+            true => [("chance", 0.25), ("longest", 0.312), ("majority", 0.27), ("shuffled", 0.249)]
+                .map(|(name, acc)| (name.to_owned(), acc))
+                .into(),
+            false => Default::default(),
+        },
+        rows: rows
+            .iter()
+            .enumerate()
+            .map(|(i, row)| {
+                let difference = step * i as f64;
+                TaskCell {
+                    row: row.name.clone(),
+                    value: first + difference,
+                    standard_error: Some(0.012),
+                    clean: (name == "mmlu/astronomy").then_some(first + difference - 0.002),
+                    change: (i > 0).then(|| TaskChange {
+                        difference,
+                        interval: [difference - 0.024, difference + 0.024],
+                        adjusted_p_value: 1.0 / (i as f64 * i as f64 * 20.0),
+                        better: share && i > 2,
+                        worse: !share && i > 3,
+                    }),
+                }
+            })
+            .collect(),
+    };
+    vec![
+        column("mmlu/astronomy", "acc", true, 0.262, 0.011),
+        column("openstax_review/psychology", "acc", true, 0.301, 0.008),
+        column("wikitext", "bits_per_byte", false, 1.204, 0.006),
+    ]
 }
 
 fn model(name: &str, parameters: u64, disk_bytes: u64) -> ModelFacts {

@@ -59,7 +59,7 @@
       error: Math.sqrt(found.reduce((total, task) => total + task.difference.error ** 2, 0)) / found.length,
     };
     const table = element("table");
-    table.append(element("caption", `Percentage points; positive is better for ${name.b}.`));
+    table.append(element("caption", `Percentage points; positive is better for ${name.b}. Items found in a model’s training text count as if the base had answered them.`));
     const head = table.createTHead().insertRow();
     for (const [title, number] of [["Task", 0], [name.a, 1], [name.b, 1], ["Difference", 1], ["95 % interval", 1], ["Items won", 1]]) {
       head.append(element("th", title, number ? { scope: "col", class: "n" } : { scope: "col" }));
@@ -76,7 +76,7 @@
     scroll.append(table);
     const clear = mean.value - 1.96 * mean.error > 0 || mean.value + 1.96 * mean.error < 0;
     const verdict = element("p", `Mean of all tasks: ${points(mean.value)} points (${interval(mean)}). ` + (clear
-      ? "Seen alone, these two differ; the ranking corrects for all pairs, and counts nothing for items found in a training text."
+      ? "Seen alone, these two differ; the ranking corrects for all pairs."
       : "These two cannot be told apart."), { class: "verdict", id: "verdict" });
     result.replaceChildren(verdict, scroll);
   };

@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use lore_datasets::fetch::sha256_of_file;
-use lore_eval::engine::Subject;
-use lore_eval::result::{ModelIdentity, ModuleIdentity};
+use lore_eval::cache::ScoreCache;
+use lore_eval::comparison::Evaluated;
+use lore_eval::engine::{Options, Subject, evaluate};
+use lore_eval::result::{Circumstances, ModelIdentity, ModuleIdentity, TaskResult};
 use lore_eval::task::{Item, Selection, Task, subset_of};
 use lore_model::Decoder;
 use lore_modules::peft;
 
+use super::documents::Searched;
 use crate::error::{Error, Result};
 use crate::location::{Location, ModuleArgument, WeightedModule, resolve_modules};
 use crate::models::{LoadedModel, load_model};
@@ -105,13 +108,18 @@ pub fn name_of(path: &Path) -> String {
 /// A task, which of its items are asked, and they themselves.
 pub type Question = (Task, Selection, Vec<Item>);
 
-/// What arguments such as `mmlu/anatomy` ask, each after `of_each`, whose subset is theirs.
+/// What arguments such as `mmlu/anatomy` ask, each after `of_each`, whose subset is theirs; and the folder of their data.
 ///
 /// # Errors
 /// Tasks or data that cannot be used; a task that is named twice, whose results would overwrite each other.
-pub fn questions(arguments: &[String], data: &Path, of_each: &Selection) -> Result<Vec<Question>> {
+pub fn questions(
+    arguments: &[String],
+    data: &DataArguments,
+    of_each: &Selection,
+    session: &Session,
+) -> Result<(Vec<Question>, PathBuf)> {
     let mut names = BTreeSet::new();
-    let mut questions = Vec::new();
+    let mut asked = Vec::new();
     for argument in arguments {
         let (task, subset) = subset_of(argument)?;
         let name = match &subset {
@@ -121,11 +129,42 @@ pub fn questions(arguments: &[String], data: &Path, of_each: &Selection) -> Resu
         if !names.insert(name.clone()) {
             return Err(Error::Usage(format!("--task {argument}: `{name}` is named twice")));
         }
-        let selection = Selection { subset, ..of_each.clone() };
-        let items = task.select(data, &selection)?;
-        questions.push((task, selection, items));
+        asked.push((task, Selection { subset, ..of_each.clone() }));
     }
-    Ok(questions)
+    let folder = data.bring(asked.iter_mut().map(|(task, _)| task), session)?;
+    let select = |(task, selection): (Task, Selection)| {
+        let items = task.select(&folder, &selection)?;
+        Ok((task, selection, items))
+    };
+    Ok((asked.into_iter().map(select).collect::<Result<_>>()?, folder))
+}
+
+/// Puts a question to a model; with what was searched, clean and dirty items are told apart.
+///
+/// # Errors
+/// Whatever asking fails with.
+pub fn ask(
+    (task, selection, items): &Question,
+    label: &str,
+    subject: &Subject<'_>,
+    model: &ModelIdentity,
+    cache: &mut ScoreCache,
+    searched: Option<&Searched>,
+    session: &Session,
+) -> Result<Evaluated> {
+    let options = Options::default();
+    let samples = evaluate(subject, label, items, &options, cache, session.progress.as_ref())?;
+    let circumstances = Circumstances {
+        model: model.clone(),
+        selection: selection.clone(),
+        answer_only: options.answer_only,
+        device: session.device.to_string(),
+    };
+    let mut result = TaskResult::new(task, items, &samples, circumstances);
+    if let Some(searched) = searched {
+        result = result.with_contamination(&samples, searched.tables.clone(), &searched.of(&task.name));
+    }
+    Ok((result, samples))
 }
 
 /// Where tasks find their data.
@@ -140,6 +179,22 @@ impl DataArguments {
     /// Whether a folder is named at all.
     pub fn is_named(&self) -> bool {
         self.data.is_some() || std::env::var_os("LORE_DATA").is_some()
+    }
+
+    /// Fetches what tasks have on a hub. Gives the folder, or nothing's if all is on a hub and none is named.
+    ///
+    /// # Errors
+    /// As [`Self::folder`]; what cannot be fetched.
+    pub fn bring<'a>(&self, tasks: impl Iterator<Item = &'a mut Task>, session: &Session) -> Result<PathBuf> {
+        let tasks: Vec<&mut Task> = tasks.collect();
+        let folder = match self.is_named() || tasks.iter().any(|task| task.needs_folder()) {
+            true => self.folder()?,
+            false => PathBuf::new(),
+        };
+        for task in tasks {
+            task.fetch(&session.fetcher, session.progress.as_ref())?;
+        }
+        Ok(folder)
     }
 
     /// The folder.

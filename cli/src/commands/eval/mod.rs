@@ -2,6 +2,7 @@
 
 pub mod asked;
 mod compare;
+pub mod documents;
 mod matrix;
 mod run;
 mod signed;

@@ -11,6 +11,7 @@ use lore_eval::sample::Sample;
 use lore_eval::task::{Item, Selection};
 
 use super::asked::{DataArguments, ModelArguments, questions};
+use super::documents::DocumentsArguments;
 use super::{signed, table};
 use crate::clock;
 use crate::commands::pack::open_key;
@@ -36,6 +37,8 @@ pub struct RunArguments {
     seed: Option<u64>,
     #[command(flatten)]
     data: DataArguments,
+    #[command(flatten)]
+    documents: DocumentsArguments,
     /// Do not score choices without their question too
     #[arg(long)]
     no_answer_only: bool,
@@ -56,11 +59,11 @@ pub struct RunArguments {
 /// Tasks, data or models that cannot be used, before anything is computed; or what fails later.
 pub fn run(arguments: &RunArguments, session: &Session) -> Result<()> {
     let out = arguments.out.as_ref().ok_or_else(|| Error::Usage("--out is missing".into()))?;
-    let folder = arguments.data.folder()?;
     let key = arguments.sign.as_deref().map(open_key).transpose()?;
     let limit = arguments.limit.map(|limit| limit as usize);
     let selection = Selection { subset: None, limit, seed: arguments.seed, shots: arguments.shots.into() };
-    let asked = questions(&arguments.tasks, &folder, &selection)?;
+    let (asked, folder) = questions(&arguments.tasks, &arguments.data, &selection, session)?;
+    let searched = arguments.documents.search(asked.iter().map(|(task, how, _)| (task, how)), &folder, session)?;
     fs::create_dir_all(out).map_err(Error::io(out))?;
     let model = arguments.model.load(session)?;
     let device = session.device.to_string();
@@ -81,7 +84,10 @@ pub fn run(arguments: &RunArguments, session: &Session) -> Result<()> {
             answer_only: options.answer_only,
             device: device.clone(),
         };
-        let result = TaskResult::new(&task, &items, &samples, circumstances);
+        let mut result = TaskResult::new(&task, &items, &samples, circumstances);
+        if let Some(searched) = &searched {
+            result = result.with_contamination(&samples, searched.tables.clone(), &searched.of(&task.name));
+        }
         let path = result.write(out, &samples)?;
         if let Some(key) = &key {
             signed::sign(&path, key)?;

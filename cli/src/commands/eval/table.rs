@@ -25,6 +25,13 @@ pub fn result(result: &TaskResult, first: bool) -> String {
     for (name, value) in result.controls.iter().filter(|(name, _)| *name != "answer_only") {
         text.push_str(&line("", "", &format!("  {name}"), &format!("{value:.4}"), ""));
     }
+    for (name, part) in result.contamination.iter().flat_map(|split| [("clean", &split.clean), ("dirty", &split.dirty)])
+    {
+        match part.items {
+            0 => text.push_str(&line(&format!("  {name}"), "0", "", "", "")),
+            items => rows(&mut text, &format!("  {name}"), &items.to_string(), &shown(&part.metrics, true)),
+        }
+    }
     match result.subsets.len() {
         0 => {}
         1..=LISTED => {

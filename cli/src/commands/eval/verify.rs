@@ -6,10 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use lore_eval::cache::ScoreCache;
 use lore_eval::engine::{Options, evaluate};
 use lore_eval::result::{ModelIdentity, TaskResult};
-use lore_eval::task::{Item, Task, shipped};
+use lore_eval::task::{Item, Selection, Task, shipped};
 use lore_eval::verify::{agree, check, draw};
 
 use super::asked::{Asked, DataArguments, ModelArguments};
+use super::documents::DocumentsArguments;
 use super::{result_files, signed};
 use crate::commands::pack::KeysOption;
 use crate::error::{Error, Result};
@@ -34,6 +35,8 @@ pub struct VerifyArguments {
     tasks: Vec<PathBuf>,
     #[command(flatten)]
     data: DataArguments,
+    #[command(flatten)]
+    documents: DocumentsArguments,
     /// Items of each result that are asked anew; 0 for all
     #[arg(long, value_name = "N", default_value_t = 20)]
     items: usize,
@@ -49,12 +52,11 @@ pub struct VerifyArguments {
 /// # Errors
 /// Everything that is wrong with the first result that is wrong.
 pub fn verify(arguments: &VerifyArguments, session: &Session) -> Result<()> {
-    let folder = arguments.data.folder()?;
     let files = result_files(&arguments.result)?;
     let tasks = arguments.tasks.iter().map(|path| Ok(Task::open(path)?)).collect::<Result<Vec<Task>>>()?;
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
     let seed = arguments.seed.unwrap_or(clock);
-    let mut claims = Vec::new();
+    let mut results = Vec::new();
     for file in &files {
         let (result, samples) = TaskResult::read(file)?;
         let signer = signed::check(file, &arguments.keys.keyring())?;
@@ -62,8 +64,23 @@ pub fn verify(arguments: &VerifyArguments, session: &Session) -> Result<()> {
             Some(task) => task.clone(),
             None => shipped(&result.task.name)?,
         };
+        results.push((file, result, samples, task, signer));
+    }
+    let folder = arguments.data.bring(results.iter_mut().map(|(_, _, _, task, _)| task), session)?;
+    let selections: Vec<Selection> = results.iter().map(|(_, result, ..)| result.selection()).collect();
+    let asked = results.iter().zip(&selections).map(|((_, _, _, task, _), selection)| (task, selection));
+    let searched = arguments.documents.search(asked, &folder, session)?;
+    let mut claims = Vec::new();
+    for (file, result, samples, task, signer) in results {
         let items = task.select(&folder, &result.selection())?;
         check(&result, &samples, &task, &items).map_err(|problems| refuse(file, &problems))?;
+        if let Some(searched) = &searched {
+            let anew = result.clone().with_contamination(&samples, searched.tables.clone(), &searched.of(&task.name));
+            if anew.contamination != result.contamination {
+                let problem = "the tables of --documents hold other items than the result says";
+                return Err(refuse(file, &[problem.to_owned()]));
+            }
+        }
         claims.push((file, result, samples, items, signer));
     }
     let asked = arguments.model.load(session)?;

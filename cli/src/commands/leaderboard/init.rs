@@ -68,12 +68,12 @@ pub struct InitArguments {
 /// Tasks or data that cannot be used; a folder with a board; no key.
 pub fn init(arguments: &InitArguments, session: &Session) -> Result<()> {
     let key = signing_key(&arguments.keys.keyring())?;
-    let data = arguments.data.folder()?;
     let mut names = BTreeSet::new();
     let mut tasks = Vec::new();
     let mut files: Vec<(String, String)> = Vec::new();
     for argument in &arguments.tasks {
-        let (task, subset) = subset_of(argument)?;
+        let (mut task, subset) = subset_of(argument)?;
+        let data = arguments.data.bring(std::iter::once(&mut task), session)?;
         let settings = TaskSettings {
             file: format!("tasks/{}.toml", task.name),
             subset,

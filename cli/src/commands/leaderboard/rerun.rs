@@ -1,5 +1,6 @@
 //! `lore leaderboard rerun`: the operator asks.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -68,11 +69,15 @@ pub fn rerun(arguments: &RerunArguments, session: &Session) -> Result<()> {
     if !board.settings.holdouts.is_empty() && arguments.holdout.is_none() {
         return Err(Error::Usage("the board promises private tasks: --holdout DIR must name their folder".into()));
     }
-    let data = arguments.data.folder()?;
+    let data = arguments.data.bring(board.tasks.iter_mut(), session)?;
     let questions = board.questions(&data)?;
     let ids = wanted(arguments, &board)?;
-    let documents =
-        arguments.documents.iter().map(|path| TrainingText::open(path)).collect::<lore_board::Result<Vec<_>>>()?;
+    let documents = arguments
+        .documents
+        .iter()
+        .map(|path| TrainingText::open(path))
+        .collect::<Result<Vec<_>, lore_datasets::Error>>()?;
+    check_named(&board, &ids, &documents, session)?;
     let base = Base::load(&arguments.base, session)?;
     let mut alone = base.alone(arguments.fresh, session)?;
     for id in ids {
@@ -130,6 +135,35 @@ fn wanted(arguments: &RerunArguments, board: &Board) -> Result<Vec<String>> {
         }
     }
     Ok(ids)
+}
+
+/// Refuses tables that no submission was made from, before anything is asked, and names those that are none of the
+/// submissions at hand.
+fn check_named(board: &Board, ids: &[String], documents: &[TrainingText], session: &Session) -> Result<()> {
+    let mut of_any: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let state = board.state();
+    for id in state.submissions.keys() {
+        for text in board.facts(id)?.corpus.texts {
+            of_any.entry(text.documents_sha256).or_default().push(id);
+        }
+    }
+    for text in documents {
+        let path = text.path().display();
+        match of_any.get(text.sha256()) {
+            None => {
+                return Err(Error::Failed(format!(
+                    "--documents {path}: no submission was made from a table with its sha256, {}; what a pack was made from \
+                     is in its corpus.json (`lore pack inspect`)",
+                    text.sha256()
+                )));
+            }
+            Some(owners) if !owners.iter().any(|owner| ids.iter().any(|id| id == owner)) => {
+                session.progress.note(&format!("{path}: not searched, it belongs to {}", owners.join(", ")));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Those of the tables that a pack's corpus manifest names.

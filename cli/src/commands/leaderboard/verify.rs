@@ -50,8 +50,11 @@ pub struct VerifyArguments {
 /// # Errors
 /// The first thing that does not agree.
 pub fn verify(arguments: &VerifyArguments, session: &Session) -> Result<()> {
-    let board = Board::open(&arguments.board)?;
-    let data = if arguments.data.is_named() { Some(arguments.data.folder()?) } else { None };
+    let mut board = Board::open(&arguments.board)?;
+    let data = match arguments.data.is_named() {
+        true => Some(arguments.data.bring(board.tasks.iter_mut(), session)?),
+        false => None,
+    };
     if arguments.base.is_some() && data.is_none() {
         return Err(Error::Usage("--base needs --data (or LORE_DATA): the items that are asked anew".into()));
     }

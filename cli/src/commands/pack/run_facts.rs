@@ -106,8 +106,14 @@ impl RunFacts {
             against.map(|against| &mut against.source).chain([&mut topic.source])
         });
         let corpus = recipe.general.corpus.iter_mut().map(|corpus| &mut corpus.source);
-        for source in topics.chain(corpus).chain([&mut recipe.teacher.source]) {
+        let tasks = recipe.evaluate.tasks.iter_mut().flat_map(|tasks| &mut tasks.source);
+        for source in topics.chain(corpus).chain(tasks).chain([&mut recipe.teacher.source]) {
             *source = for_others(source);
+        }
+        for task in recipe.evaluate.tasks.iter_mut().flat_map(|tasks| &mut tasks.ask) {
+            if let (true, Some((_, name))) = (Path::new(task).is_absolute(), task.rsplit_once('/')) {
+                *task = name.to_owned();
+            }
         }
         toml::to_string(&recipe).map_err(Error::while_doing("writing the resolved recipe"))
     }

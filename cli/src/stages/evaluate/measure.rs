@@ -8,7 +8,8 @@ use lore_eval::report::{Column, Matrix, Row, RowKind};
 use super::kept::KeptRows;
 use super::rows::{ROUTED, Table, route_facts, routed};
 use super::samples::{prompts, samples};
-use super::scorer::{Model, Scorer, models, score_teacher};
+use super::scorer::{Model, Scorer, ask_teacher, models, score_teacher};
+use super::tasks::Asking;
 use super::{EvaluateRequest, Evaluation};
 use crate::error::{Error, Result};
 use crate::models::{LoadedModel, load_model};
@@ -112,6 +113,10 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
         row.description = ROUTED.to_owned();
         rows.push(row);
     }
+    let mut asking = asking(request)?;
+    if let Some(asking) = &mut asking {
+        scorer.ask(asking, &models)?;
+    }
     let samples = samples(request, &prompts, &scorer.model, &scorer.modules)?;
     // The base is no longer needed beside the teacher.
     let vocabulary = scorer.model.files.tokenizer.get_vocab_size(true);
@@ -120,6 +125,9 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
     let label = Model::Teacher.label(request);
     let teacher = kept.row(models.len() - 1, &label, || score_teacher(request, &texts, vocabulary, &device))?;
     rows.push(table.row(&label, RowKind::Teacher, &[], teacher.bytes, &teacher.row));
+    if let Some(asking) = &mut asking {
+        ask_teacher(request, asking, &device)?;
+    }
 
     let columns = texts.iter().map(|text| Column {
         name: text.name.clone(),
@@ -131,6 +139,7 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
         matrix: Matrix { columns: columns.collect(), rows },
         routing,
         router: routed.map(|(_, worth)| worth),
+        tasks: asking.map(|asking| asking.columns()).transpose()?.unwrap_or_default(),
         samples,
         load_ms: names.into_iter().zip(load_ms).collect(),
     };
@@ -140,6 +149,13 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
         summary: format!("{} models on {} texts", evaluation.matrix.rows.len(), texts.len()),
         ..Outcome::default()
     })
+}
+
+/// The questions of the recipe, if it has some.
+fn asking<'a>(request: &EvaluateRequest<'a>) -> Result<Option<Asking<'a>>> {
+    let Some(tasks) = &request.evaluate.tasks else { return Ok(None) };
+    let texts = request.topics.iter().map(|topic| topic.tokens.as_path()).chain([request.general]);
+    Ok(Some(Asking::new(tasks, texts, request.folder, request.session)?))
 }
 
 /// Held-out passages of every topic and of general English.

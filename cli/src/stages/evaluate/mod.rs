@@ -5,11 +5,12 @@ mod measure;
 mod rows;
 mod samples;
 mod scorer;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lore_eval::report::{Matrix, Routing, Sample};
+use lore_eval::report::{Matrix, Routing, Sample, TaskColumn};
 use measure::{measure, measure_share};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -105,7 +106,12 @@ impl Stage for EvaluateStage {
     }
 
     fn config(&self) -> Value {
-        let mut config = json!({ "evaluate": self.evaluate, "topics": self.topics, "seed": self.seed });
+        // Where the tasks lie is no part of what is answered.
+        let evaluate = Evaluate { tasks: None, ..self.evaluate.clone() };
+        let mut config = json!({ "evaluate": evaluate, "topics": self.topics, "seed": self.seed });
+        if let Some(asked) = &self.evaluate.tasks {
+            config["tasks"] = tasks::config(asked);
+        }
         if !self.joint.is_empty() {
             config["joint"] = json!(self.joint);
         }
@@ -183,6 +189,9 @@ pub struct Evaluation {
     /// What the router of the modules' own entries is worth, if all modules have one.
     #[serde(default)]
     pub router: Option<Worth>,
+    /// What was answered, by task.
+    #[serde(default)]
+    pub tasks: Vec<TaskColumn>,
     /// What base and modules write.
     pub samples: Vec<Sample>,
     /// Milliseconds to read each module and put it on the device.

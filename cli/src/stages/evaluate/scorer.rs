@@ -1,17 +1,22 @@
 //! The models of an evaluation, and their scores.
 
+use std::path::Path;
 use std::time::Instant;
 
 use burn::tensor::Device;
 use lore_eval::composition::{self, Text, all_at, score_texts};
+use lore_eval::result::ModuleIdentity;
 use lore_model::Decoder;
 use lore_model::fingerprint::Fingerprint;
 use lore_modules::compose::compose;
 use lore_modules::{Adapter, LoadedModule, activate, peft};
 
 use super::kept::Scored;
+use super::tasks::{Asking, Named, made_of};
 use super::{EvaluateRequest, JointModule};
+use crate::commands::eval::asked::identify;
 use crate::error::{Error, Result};
+use crate::location::WeightedModule;
 use crate::models::{LoadedModel, load_model};
 use crate::recipe::{Combine, Composed};
 
@@ -121,16 +126,53 @@ impl<'a> Scorer<'a> {
             }
             Model::Weighted(weight) => (all_at(base, &self.modules, weight), self.all_bytes()),
             Model::Composed(composed) => alone(&self.as_one(composed)?),
-            Model::Joint(joint) => {
-                let adapter = peft::read(&joint.module)?;
-                adapter.check_base(&self.model.files.config, &self.fingerprint, false)?;
-                alone(&LoadedModule::new(&adapter, &self.device))
-            }
+            Model::Joint(joint) => alone(&self.joint(joint)?),
             Model::Combined(Combine::Routed) | Model::Teacher => unreachable!("not base and modules"),
         };
         let label = model.label(self.request);
         let row = run(self.request, &decoder, texts, self.model.start, &label)?;
         Ok(Scored { label, bytes, row })
+    }
+
+    /// Puts the recipe's questions to every model but the teacher, and but what is chosen per passage: which module a
+    /// question gets is decided by what is read of a passage, and there is none.
+    ///
+    /// # Errors
+    /// Modules that cannot be read; whatever asking fails with.
+    pub fn ask(&self, asking: &mut Asking<'_>, models: &[Model<'_>]) -> Result<()> {
+        let base = Named::new(&self.model, self.request.base)?;
+        let identities = self.request.topics.iter().map(|topic| identity_of(&topic.name, &topic.module));
+        let identities = identities.collect::<Result<Vec<_>>>()?;
+        let all_at = |weight: f32| {
+            let weighted = identities.iter().map(|identity| ModuleIdentity { weight, ..identity.clone() });
+            weighted.zip(&self.modules).collect::<Vec<_>>()
+        };
+        for &model in models {
+            let label = model.label(self.request);
+            let mut ask = |modules: Vec<(ModuleIdentity, &LoadedModule)>| asking.row(&label, &base, modules);
+            match model {
+                Model::Base => ask(Vec::new())?,
+                Model::Module(topic) => ask(vec![(identities[topic].clone(), &self.modules[topic])])?,
+                Model::Combined(Combine::Sum) => ask(all_at(1.0))?,
+                Model::Combined(Combine::Mean) => ask(all_at(1.0 / self.modules.len() as f32))?,
+                Model::Weighted(weight) => ask(all_at(weight))?,
+                Model::Composed(composed) => {
+                    let how = composed.method(self.request.seed).to_string();
+                    ask(vec![(made_of(&label, &how, &identities), &self.as_one(composed)?)])?;
+                }
+                Model::Joint(joint) => {
+                    ask(vec![(identity_of(&joint.name, &joint.module)?, &self.joint(joint)?)])?;
+                }
+                Model::Combined(Combine::Routed) | Model::Teacher => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn joint(&self, joint: &JointModule) -> Result<LoadedModule> {
+        let adapter = peft::read(&joint.module)?;
+        adapter.check_base(&self.model.files.config, &self.fingerprint, false)?;
+        Ok(LoadedModule::new(&adapter, &self.device))
     }
 
     /// All topics' modules as one.
@@ -141,6 +183,21 @@ impl<'a> Scorer<'a> {
         let composition = compose(&parts, composed.method(self.request.seed), false, &|| {})?;
         Ok(LoadedModule::taking(composition.adapter, &self.device))
     }
+}
+
+/// Puts the recipe's questions to the teacher.
+///
+/// # Errors
+/// A teacher that cannot be read; whatever asking fails with.
+pub fn ask_teacher(request: &EvaluateRequest<'_>, asking: &mut Asking<'_>, device: &Device) -> Result<()> {
+    let teacher = load_model(request.teacher, device)?;
+    let named = Named::new(&teacher, request.teacher)?;
+    asking.row(&Model::Teacher.label(request), &named, Vec::new())
+}
+
+fn identity_of(name: &str, path: &Path) -> Result<ModuleIdentity> {
+    let module = WeightedModule { path: path.to_owned(), weight: 1.0 };
+    Ok(ModuleIdentity { name: name.to_owned(), ..identify(&module)? })
 }
 
 /// Scores the teacher, whose vocabulary is to have as many tokens as the base's.

@@ -136,7 +136,10 @@ fn data(keys: &mut Keys) -> (Data, Shots) {
     };
     let Some(asked) = asked else {
         keys.problems.push("neither `test_split` nor `validation_split` says what is asked".into());
-        return (Data { path: String::new(), files: vec![], format: DataFormat::Jsonl }, Shots::default());
+        return (
+            Data { path: String::new(), files: vec![], format: DataFormat::Jsonl, fetched: None },
+            Shots::default(),
+        );
     };
     let format = match path.as_str() {
         "csv" => DataFormat::Csv,
@@ -159,7 +162,7 @@ fn data(keys: &mut Keys) -> (Data, Shots) {
             let config = config.as_ref().map_or_else(String::new, |config| format!("{config}/"));
             format!("{path}/{config}{split}.jsonl")
         };
-        Data { path: file, files: Vec::new(), format }
+        Data { path: file, files: Vec::new(), format, fetched: None }
     };
     let data = place(&asked);
     let other = examples.filter(|split| *split != asked);
