@@ -73,7 +73,7 @@ fn what_a_recipe_asks_is_in_its_report() {
     bench.write("data/rivers.jsonl", items(0..14));
     assert_eq!(bench.succeeds(&RUN).stages(), ["evaluate", "report"]);
     bench.write("recipe.toml", recipe.replace("rivers.toml/odd", "mmul").replace("source = \"file:data\"\n", ""));
-    bench.fails(2, &RUN, &["evaluate.tasks.ask[1]", "did you mean `mmlu`?", "needs `source`, the folder"]);
+    bench.fails(2, &RUN, &["evaluate.tasks.ask[2]", "did you mean `mmlu`?", "needs `source`, the folder"]);
 }
 
 #[test]
