@@ -234,7 +234,7 @@ fn what_was_built_is_inspected_with_what_the_build_dropped() {
         "built/rivers: made by Lore, ",
         "  duplicates: 1 exact",
         "  evaluation `quiz`: 1 of 2 items overlap",
-        "licences: CC0-1.0 ",
+        "licences: not stated 40, CC0-1.0 39",
     ] {
         assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
     }
