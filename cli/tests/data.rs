@@ -313,9 +313,13 @@ fn a_strict_build_leaves_nothing_behind() {
     );
     assert_eq!(bench.listing("built"), [""; 0]);
     bench.write("rivers/notes.md", "No rule asks for this.");
+    bench.write("rivers/long.txt", "word ".repeat(4_000_000));
     let said = bench.succeeds(&arguments);
+    for file in ["empty.txt: it is empty", "long.txt: a document of more than 16777216 bytes"] {
+        assert!(said.stderr.contains(&format!("rivers: left out: {file}")), "{}", said.stderr);
+    }
     assert!(said.stdout.contains("files (1 that no rule asks for); "), "{}", said.stdout);
-    assert!(said.stdout.contains("left out: 1 files, links and records"), "{}", said.stdout);
+    assert!(said.stdout.contains("left out: 2 files, links and records"), "{}", said.stdout);
 }
 
 #[test]

@@ -182,7 +182,9 @@ pub fn note_left_out(name: &str, report: &ExtractReport, session: &Session) {
     if more > 0 {
         note(&format!("left out: {more} more files and links"));
     }
-    if let Some(first) = report.problems.first() {
-        note(&format!("left out: {} broken records, the first: {first}", report.broken));
+    report.problems.iter().for_each(|problem| note(&format!("left out: {problem}")));
+    let more = report.broken.saturating_sub(report.problems.len());
+    if more > 0 {
+        note(&format!("left out: {more} more broken records"));
     }
 }
