@@ -138,7 +138,7 @@ fn alterations_are_refused() {
     refused(result.with_file_name("quiz.samples.jsonl"), &better, "quiz.samples.jsonl is altered");
     refused(root.join("board.toml"), &|text| text.replace("13", "14"), "board.toml is altered");
     refused(root.join("tasks/quiz.toml"), &|text| text.replace("version = 1", "version = 2"), "quiz.toml is altered");
-    refused(root.join("log.jsonl"), &|text| text.replacen("Ada", "Eve", 1), "log.jsonl is altered: entry 2");
+    refused(root.join("log.jsonl"), &|text| text.replacen("\"Ada\"", "\"Eve\"", 1), "log.jsonl is altered: entry 2");
     refused(root.join("head.json"), &|text| text.replacen('4', "3", 1), "head.json is altered");
     // An end that is cut off, although what is left is a chain.
     let cut = |text: String| text.lines().take(3).map(|line| format!("{line}\n")).collect();
