@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
+use lore_eval::engine::Subject;
 use lore_model::Decoder;
 use lore_model::config::ModelConfig;
 use lore_model::files::ModelFiles;
@@ -51,6 +52,16 @@ impl LoadedModel {
     pub fn prefix(&self) -> u32 {
         let config = &self.files.config;
         config.bos_token_id.or(config.eos_token_ids.first().copied()).unwrap_or(self.start)
+    }
+
+    /// To put questions to; `decoder` is this model's, with or without modules.
+    pub fn subject<'a>(&'a self, decoder: &'a Decoder) -> Subject<'a> {
+        Subject {
+            decoder,
+            tokenizer: &self.files.tokenizer,
+            start: self.prefix(),
+            stop: &self.files.config.eos_token_ids,
+        }
     }
 
     /// Checks that a sequence of `tokens` tokens, the one that begins a text included, fits the model's

@@ -4,15 +4,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use lore_datasets::fetch::sha256_of_file;
-use lore_eval::cache::ScoreCache;
-use lore_eval::comparison::Evaluated;
-use lore_eval::engine::{Options, Subject, evaluate};
-use lore_eval::result::{Circumstances, ModelIdentity, ModuleIdentity, TaskResult};
+use lore_eval::engine::Subject;
+use lore_eval::result::{ModelIdentity, ModuleIdentity};
 use lore_eval::task::{Item, Selection, Task, subset_of};
 use lore_model::Decoder;
 use lore_modules::peft;
 
-use super::documents::Searched;
 use crate::error::{Error, Result};
 use crate::location::{Location, ModuleArgument, WeightedModule, resolve_modules};
 use crate::models::{LoadedModel, load_model};
@@ -36,7 +33,6 @@ pub struct ModelArguments {
 pub struct Asked {
     model: LoadedModel,
     decoder: Decoder,
-    start: u32,
     /// What it is.
     pub identity: ModelIdentity,
 }
@@ -54,19 +50,14 @@ impl ModelArguments {
         let decoder = model.with_modules(&modules, self.allow_base_mismatch)?;
         let identity =
             ModelIdentity { base: name_of(&path), fingerprint: model.fingerprint()?.to_string(), modules: identities };
-        Ok(Asked { start: model.prefix(), model, decoder, identity })
+        Ok(Asked { model, decoder, identity })
     }
 }
 
 impl Asked {
     /// To put questions to.
     pub fn subject(&self) -> Subject<'_> {
-        Subject {
-            decoder: &self.decoder,
-            tokenizer: &self.model.files.tokenizer,
-            start: self.start,
-            stop: &self.model.files.config.eos_token_ids,
-        }
+        self.model.subject(&self.decoder)
     }
 }
 
@@ -137,34 +128,6 @@ pub fn questions(
         Ok((task, selection, items))
     };
     Ok((asked.into_iter().map(select).collect::<Result<_>>()?, folder))
-}
-
-/// Puts a question to a model; with what was searched, clean and dirty items are told apart.
-///
-/// # Errors
-/// Whatever asking fails with.
-pub fn ask(
-    (task, selection, items): &Question,
-    label: &str,
-    subject: &Subject<'_>,
-    model: &ModelIdentity,
-    cache: &mut ScoreCache,
-    searched: Option<&Searched>,
-    session: &Session,
-) -> Result<Evaluated> {
-    let options = Options::default();
-    let samples = evaluate(subject, label, items, &options, cache, session.progress.as_ref())?;
-    let circumstances = Circumstances {
-        model: model.clone(),
-        selection: selection.clone(),
-        answer_only: options.answer_only,
-        device: session.device.to_string(),
-    };
-    let mut result = TaskResult::new(task, items, &samples, circumstances);
-    if let Some(searched) = searched {
-        result = result.with_contamination(&samples, searched.tables.clone(), &searched.of(&task.name));
-    }
-    Ok((result, samples))
 }
 
 /// Where tasks find their data.

@@ -1,6 +1,7 @@
 //! `lore eval`: tasks, results, comparisons.
 
 pub mod asked;
+pub mod asking;
 mod compare;
 pub mod documents;
 mod matrix;

@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::PathBuf;
 
-use lore_eval::cache::ScoreCache;
-use lore_eval::engine::{self, Options, evaluate};
+use lore_eval::engine::Options;
 use lore_eval::harness::{self, Date, Exported};
-use lore_eval::result::{Circumstances, TaskResult};
+use lore_eval::result::TaskResult;
 use lore_eval::sample::Sample;
 use lore_eval::task::{Item, Selection};
 
 use super::asked::{DataArguments, ModelArguments, questions};
+use super::asking::{Asking, scores_of};
 use super::documents::DocumentsArguments;
 use super::{signed, table};
 use crate::clock;
@@ -66,35 +66,20 @@ pub fn run(arguments: &RunArguments, session: &Session) -> Result<()> {
     let searched = arguments.documents.search(asked.iter().map(|(task, how, _)| (task, how)), &folder, session)?;
     fs::create_dir_all(out).map_err(Error::io(out))?;
     let model = arguments.model.load(session)?;
-    let device = session.device.to_string();
-    let identity = model.identity.key(&device);
-    let mut cache = if arguments.fresh {
-        ScoreCache::in_memory(&identity)
-    } else {
-        let folder = session.fetcher.cache_dir().join("scores");
-        ScoreCache::open(&folder, &identity).map_err(|(path, source)| engine::Error::Cache { path, source })?
-    };
+    let mut cache = scores_of(&model.identity, arguments.fresh, session)?;
     let options = Options { answer_only: !arguments.no_answer_only, ..Options::default() };
+    let asking = Asking { options, searched: searched.as_ref(), session };
     let mut done: Vec<(TaskResult, Vec<Item>, Vec<Sample>)> = Vec::new();
-    for (task, selection, items) in asked {
-        let samples = evaluate(&model.subject(), &task.name, &items, &options, &mut cache, session.progress.as_ref())?;
-        let circumstances = Circumstances {
-            model: model.identity.clone(),
-            selection,
-            answer_only: options.answer_only,
-            device: device.clone(),
-        };
-        let mut result = TaskResult::new(&task, &items, &samples, circumstances);
-        if let Some(searched) = &searched {
-            result = result.with_contamination(&samples, searched.tables.clone(), &searched.of(&task.name));
-        }
+    for question in asked {
+        let (result, samples) =
+            asking.ask(&question, &question.0.name, &model.subject(), &model.identity, &mut cache)?;
         let path = result.write(out, &samples)?;
         if let Some(key) = &key {
             signed::sign(&path, key)?;
         }
         print!("{}", table::result(&result, done.is_empty()));
         session.progress.note(&format!("{}: {}", result.name(), path.display()));
-        done.push((result, items, samples));
+        done.push((result, question.2, samples));
     }
     let exported: Vec<Exported<'_>> =
         done.iter().map(|(result, items, samples)| Exported { result, items, samples }).collect();

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use lore_board::rerun::Asked;
 use lore_eval::cache::ScoreCache;
-use lore_eval::engine::{self, Subject};
 use lore_eval::result::ModelIdentity;
 use lore_model::Decoder;
 use lore_packs::{Base as PackBase, Library};
 use tempfile::TempDir;
 
 use crate::commands::eval::asked::{identify, name_of};
+use crate::commands::eval::asking::scores_of;
 use crate::error::{Error, Result};
 use crate::location::{Location, WeightedModule};
 use crate::models::{LoadedModel, load_model};
@@ -87,25 +87,14 @@ impl Base {
         session: &Session,
     ) -> Result<Ready> {
         let identity = ModelIdentity { base: self.name.clone(), fingerprint: self.fingerprint.to_string(), modules };
-        let key = identity.key(&session.device.to_string());
-        let cache = if fresh {
-            ScoreCache::in_memory(&key)
-        } else {
-            let folder = session.fetcher.cache_dir().join("scores");
-            ScoreCache::open(&folder, &key).map_err(|(path, source)| engine::Error::Cache { path, source })?
-        };
+        let cache = scores_of(&identity, fresh, session)?;
         Ok(Ready { decoder, identity, cache, load_ms, _unpacked: unpacked })
     }
 
     /// To put questions to.
     pub fn asked<'a>(&'a self, ready: &'a mut Ready, session: &'a Session) -> Asked<'a> {
         Asked {
-            subject: Subject {
-                decoder: &ready.decoder,
-                tokenizer: &self.model.files.tokenizer,
-                start: self.model.prefix(),
-                stop: &self.model.files.config.eos_token_ids,
-            },
+            subject: self.model.subject(&ready.decoder),
             identity: ready.identity.clone(),
             device: session.device.to_string(),
             cache: &mut ready.cache,

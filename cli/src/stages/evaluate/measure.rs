@@ -9,7 +9,7 @@ use super::kept::KeptRows;
 use super::rows::{ROUTED, Table, route_facts, routed};
 use super::samples::{prompts, samples};
 use super::scorer::{Model, Scorer, ask_teacher, models, score_teacher};
-use super::tasks::Asking;
+use super::tasks::Answers;
 use super::{EvaluateRequest, Evaluation};
 use crate::error::{Error, Result};
 use crate::models::{LoadedModel, load_model};
@@ -152,10 +152,10 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
 }
 
 /// The questions of the recipe, if it has some.
-fn asking<'a>(request: &EvaluateRequest<'a>) -> Result<Option<Asking<'a>>> {
+fn asking<'a>(request: &EvaluateRequest<'a>) -> Result<Option<Answers<'a>>> {
     let Some(tasks) = &request.evaluate.tasks else { return Ok(None) };
     let texts = request.topics.iter().map(|topic| topic.tokens.as_path()).chain([request.general]);
-    Ok(Some(Asking::new(tasks, texts, request.folder, request.session)?))
+    Ok(Some(Answers::new(tasks, texts, request.folder, request.session)?))
 }
 
 /// Held-out passages of every topic and of general English.

@@ -12,7 +12,7 @@ use lore_modules::compose::compose;
 use lore_modules::{Adapter, LoadedModule, activate, peft};
 
 use super::kept::Scored;
-use super::tasks::{Asking, Named, made_of};
+use super::tasks::{Answers, Named, made_of};
 use super::{EvaluateRequest, JointModule};
 use crate::commands::eval::asked::identify;
 use crate::error::{Error, Result};
@@ -139,7 +139,7 @@ impl<'a> Scorer<'a> {
     ///
     /// # Errors
     /// Modules that cannot be read; whatever asking fails with.
-    pub fn ask(&self, asking: &mut Asking<'_>, models: &[Model<'_>]) -> Result<()> {
+    pub fn ask(&self, asking: &mut Answers<'_>, models: &[Model<'_>]) -> Result<()> {
         let base = Named::new(&self.model, self.request.base)?;
         let identities = self.request.topics.iter().map(|topic| identity_of(&topic.name, &topic.module));
         let identities = identities.collect::<Result<Vec<_>>>()?;
@@ -189,7 +189,7 @@ impl<'a> Scorer<'a> {
 ///
 /// # Errors
 /// A teacher that cannot be read; whatever asking fails with.
-pub fn ask_teacher(request: &EvaluateRequest<'_>, asking: &mut Asking<'_>, device: &Device) -> Result<()> {
+pub fn ask_teacher(request: &EvaluateRequest<'_>, asking: &mut Answers<'_>, device: &Device) -> Result<()> {
     let teacher = load_model(request.teacher, device)?;
     let named = Named::new(&teacher, request.teacher)?;
     asking.row(&Model::Teacher.label(request), &named, Vec::new())

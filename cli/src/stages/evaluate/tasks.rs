@@ -4,19 +4,19 @@ use std::path::{Path, PathBuf};
 
 use lore_datasets::fetch::files_of;
 use lore_datasets::source::SourceUri;
-use lore_eval::cache::ScoreCache;
 use lore_eval::comparison::Evaluated;
 use lore_eval::contamination::{TrainingText, dirty_items};
-use lore_eval::engine::{self, Subject};
+use lore_eval::engine::Options;
 use lore_eval::report::{TaskColumn, task_columns};
 use lore_eval::result::{ModelIdentity, ModuleIdentity};
 use lore_eval::task::{Selection, Task, subset_of};
 use lore_modules::{LoadedModule, activate};
 use serde_json::{Value, json};
 
-use crate::commands::eval::asked::{Question, ask, name_of};
+use crate::commands::eval::asked::{Question, name_of};
+use crate::commands::eval::asking::Asking;
 use crate::commands::eval::documents::Searched;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::models::LoadedModel;
 use crate::recipe::Tasks;
 use crate::session::Session;
@@ -72,7 +72,7 @@ impl<'a> Named<'a> {
 }
 
 /// The questions, and what was answered so far.
-pub struct Asking<'a> {
+pub struct Answers<'a> {
     questions: Vec<Question>,
     searched: Searched,
     rows: Vec<(String, Vec<Evaluated>)>,
@@ -80,7 +80,7 @@ pub struct Asking<'a> {
     session: &'a Session,
 }
 
-impl<'a> Asking<'a> {
+impl<'a> Answers<'a> {
     /// Makes the questions, and searches the tables of documents in `texts`, folders of prepared corpora, for them.
     ///
     /// # Errors
@@ -129,26 +129,11 @@ impl<'a> Asking<'a> {
             fingerprint: fingerprint.clone(),
             modules: modules.into_iter().map(|(one, _)| one).collect(),
         };
-        let session = self.session;
-        let mut cache =
-            ScoreCache::open(&session.fetcher.cache_dir().join("scores"), &identity.key(&session.device.to_string()))
-                .map_err(|(path, source)| engine::Error::Cache { path, source })?;
-        let subject = Subject {
-            decoder: &decoder,
-            tokenizer: &model.files.tokenizer,
-            start: model.prefix(),
-            stop: &model.files.config.eos_token_ids,
-        };
         let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' };
         let out = self.folder.join(FOLDER).join(name.chars().map(plain).collect::<String>());
-        std::fs::create_dir_all(&out).map_err(Error::io(&out))?;
-        let mut answered = Vec::new();
-        for question in &self.questions {
-            let label = format!("ask {}: {name}", question.0.name);
-            let found = ask(question, &label, &subject, &identity, &mut cache, Some(&self.searched), session)?;
-            found.0.write(&out, &found.1)?;
-            answered.push(found);
-        }
+        let how = Asking { options: Options::default(), searched: Some(&self.searched), session: self.session };
+        let label = format!("ask {name}");
+        let answered = how.ask_all(&self.questions, &label, &model.subject(&decoder), &identity, &out)?;
         self.rows.push((name.to_owned(), answered));
         Ok(())
     }

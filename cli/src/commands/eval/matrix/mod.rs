@@ -7,17 +7,17 @@ mod shown;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lore_eval::cache::ScoreCache;
 use lore_eval::comparison::{self, Evaluated};
-use lore_eval::engine::{self, Subject};
+use lore_eval::engine::Options;
 use lore_eval::result::ModelIdentity;
 use lore_eval::statistics::Bootstrap;
 use lore_eval::task::Selection;
 use lore_model::fingerprint::Fingerprint;
 use serde_json::json;
 
-use super::asked::{DataArguments, Question, ask, identified, name_of, questions};
-use super::documents::{DocumentsArguments, Searched};
+use super::asked::{DataArguments, Question, identified, name_of, questions};
+use super::asking::Asking;
+use super::documents::DocumentsArguments;
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::models::{LoadedModel, load_model};
@@ -107,14 +107,15 @@ pub fn matrix(arguments: &MatrixArguments, session: &Session) -> Result<()> {
         off_topic: arguments.off_topic.iter().map(|one| one.resolve(session)).collect::<Result<_>>()?,
         controls: (!arguments.no_controls).then(|| arguments.out.join("controls")),
     };
-    let rows = rows(&arguments.run, &wanted)?;
-    let asking = Asking { questions: &questions, searched: searched.as_ref(), out: &arguments.out, session };
+    let wanted = rows(&arguments.run, &wanted)?;
+    let asking = Asking { options: Options::default(), searched: searched.as_ref(), session };
+    let rows = Rows { questions: &questions, asking, out: &arguments.out };
     let path = arguments.run.join("base");
     let model = load_model(&path, &session.device.device()?)?;
     let fingerprint = model.fingerprint()?;
     let mut measured = Vec::new();
-    for row in &rows {
-        measured.push(asking.measure(row, &model, &fingerprint, &name_of(&path))?);
+    for row in &wanted {
+        measured.push(rows.measure(row, &model, &fingerprint, &name_of(&path))?);
     }
     // The base is no longer needed beside the teacher.
     drop(model);
@@ -122,44 +123,26 @@ pub fn matrix(arguments: &MatrixArguments, session: &Session) -> Result<()> {
         let path = teacher.resolve(session)?;
         let model = load_model(&path, &session.device.device()?)?;
         let row = Loaded { name: "teacher".into(), modules: Vec::new() };
-        measured.push(asking.measure(&row, &model, &model.fingerprint()?, &name_of(&path))?);
+        measured.push(rows.measure(&row, &model, &model.fingerprint()?, &name_of(&path))?);
     }
     write(&arguments.out, &measured)
 }
 
-/// What every row is asked with.
-struct Asking<'a> {
+/// What every row is asked, and where the answers go.
+struct Rows<'a> {
     questions: &'a [Question],
-    searched: Option<&'a Searched>,
+    asking: Asking<'a>,
     out: &'a Path,
-    session: &'a Session,
 }
 
-impl Asking<'_> {
+impl Rows<'_> {
     fn measure(&self, row: &Loaded, model: &LoadedModel, fingerprint: &Fingerprint, base: &str) -> Result<Measured> {
-        let session = self.session;
         let (identities, modules) = identified(row.modules.clone())?;
         let (decoder, cost) = cost::load(model, fingerprint, &modules, self.questions)?;
         let fingerprint = fingerprint.to_string();
         let identity = ModelIdentity { base: base.to_owned(), fingerprint, modules: identities };
-        let folder = session.fetcher.cache_dir().join("scores");
-        let mut cache = ScoreCache::open(&folder, &identity.key(&session.device.to_string()))
-            .map_err(|(path, source)| engine::Error::Cache { path, source })?;
-        let subject = Subject {
-            decoder: &decoder,
-            tokenizer: &model.files.tokenizer,
-            start: model.prefix(),
-            stop: &model.files.config.eos_token_ids,
-        };
-        let out = self.out.join(&row.name);
-        fs::create_dir_all(&out).map_err(Error::io(&out))?;
-        let mut results = Vec::new();
-        for question in self.questions {
-            let label = format!("{}: {}", row.name, question.0.name);
-            let (result, samples) = ask(question, &label, &subject, &identity, &mut cache, self.searched, session)?;
-            result.write(&out, &samples)?;
-            results.push((result, samples));
-        }
+        let (subject, out) = (model.subject(&decoder), self.out.join(&row.name));
+        let results = self.asking.ask_all(self.questions, &row.name, &subject, &identity, &out)?;
         Ok(Measured { name: row.name.clone(), results, cost })
     }
 }
