@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use lore_eval::comparison::{self, LEVEL};
-use lore_eval::metrics::metrics;
+use lore_eval::metrics::primary;
 use lore_eval::result::TaskResult;
 use lore_eval::sample::Sample;
 use lore_eval::statistics::Bootstrap;
@@ -68,7 +68,7 @@ impl HeldOut {
     ) -> Result<Self> {
         let bootstrap = Bootstrap { resamples: 1000, seed: 0 };
         let rows = comparison::compare(&[(base, module)], &bootstrap).map_err(|e| Error::Request(e.to_string()))?;
-        let metric = metrics(&base.0.task.kind).iter().find(|metric| metric.tested);
+        let metric = primary(&base.0.task.kind);
         let row = rows.iter().find(|row| metric.is_some_and(|metric| metric.name == row.metric));
         let Some((row, metric)) = row.zip(metric) else {
             return Error::request(format!("the private task `{}` has no figure to compare", settings.name));

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use lore_eval::metrics::{Metric, metrics};
+use lore_eval::metrics::{Metric, primary};
 use lore_eval::result::{ModuleIdentity, TaskResult};
 use lore_eval::sample::Sample;
 use lore_eval::statistics::ratio;
@@ -157,7 +157,7 @@ fn task(
 ) -> Result<TaskScores> {
     let name = board.task_name(index);
     let kind = board.tasks[index].kind.name();
-    let Some(metric) = metrics(kind).iter().find(|metric| metric.tested) else {
+    let Some(metric) = primary(kind) else {
         return Error::request(format!("{name}: tasks of the kind {kind} cannot be compared"));
     };
     let mut by_seed: BTreeMap<u64, Vec<f64>> = BTreeMap::new();

@@ -116,7 +116,7 @@ fn a_matrix_has_the_results_of_its_rows() {
     let more = ["--combine", "2", "--combinations", "2", "--seed", "1", "--off-topic", "ferns", "--teacher", "teacher"];
     let answer = bench.succeeds(&[&matrix[..], &more, &["--documents", "corpus"]].concat());
     assert!(answer.stdout.starts_with("rivers, acc (24 items)"), "{}", answer.stdout);
-    for part in ["clean (22)", "labels shuffled", "(longest answer)", "tokens/s", "on the frontier"] {
+    for part in ["clean (22)", "labels shuffled", "(the longest answer)", "tokens/s", "on the frontier"] {
         assert!(answer.stdout.contains(part), "{part}: {}", answer.stdout);
     }
     let found = json(&bench, "matrix/matrix.json");

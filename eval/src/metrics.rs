@@ -75,6 +75,11 @@ pub fn metrics(kind: &str) -> &'static [Metric] {
     }
 }
 
+/// The metric of a kind of task by which models are compared.
+pub fn primary(kind: &str) -> Option<&'static Metric> {
+    metrics(kind).iter().find(|metric| metric.tested)
+}
+
 impl Metric {
     /// What each sample adds to both sums; `None` where a sample lacks it.
     pub fn terms<'a>(&self, samples: impl IntoIterator<Item = &'a Sample>) -> Option<Vec<(f64, f64)>> {

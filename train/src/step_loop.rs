@@ -89,8 +89,9 @@ pub fn train_until(
     train_under(&Conditions::default(), run, parameters, mixture, objective, stopping, progress)
 }
 
-/// As [`train_until`], together with other processes or no further than some step or an interruption. Each process computes a part of every
-/// batch and has a folder of its own; only the first one's holds checkpoints, and the others go on from where it goes on.
+/// As [`train_until`], together with other processes or no further than some step or an interruption. Each process
+/// computes a part of every batch and has a folder of its own; only the first one's holds checkpoints, and the others go on
+/// from where it goes on.
 ///
 /// # Errors
 /// As [`train_until`]; [`Error::Stopped`].

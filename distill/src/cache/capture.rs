@@ -160,11 +160,13 @@ fn capture_range(
         Ok(())
     };
     while step < steps.end {
-        let batch = mixture.batch(step);
-        if let Some(segment) = shares.segment(step, &batch) {
-            keep(&batch, &segment, step)?;
-            step += 1;
-            continue;
+        if shares.have(step) {
+            let batch = mixture.batch(step);
+            if let Some(segment) = shares.segment(step, &batch) {
+                keep(&batch, &segment, step)?;
+                step += 1;
+                continue;
+            }
         }
         let together = step..steps.end.min(step + at_once);
         let batches: Vec<_> = together.take_while(|&step| !shares.have(step)).map(|step| mixture.batch(step)).collect();

@@ -46,6 +46,6 @@ pub use heat::{HeatColor, HeatScale};
 pub use loss_chart::{Series, loss_chart};
 pub use page::{SHARED_STYLE, render_html};
 pub use quality_chart::quality_chart;
-pub use tasks::{TaskCell, TaskChange, TaskColumn, task_columns};
+pub use tasks::{CONTROLS, TaskCell, TaskChange, TaskColumn, task_columns};
 pub use terminal::render_terminal;
 pub use topic_chart::topic_chart;

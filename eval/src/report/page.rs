@@ -9,7 +9,7 @@ use super::loss_chart::{Series, loss_chart};
 use super::matrix_view::{column_view, group, kept, legend, meanings, row_view};
 use super::quality_chart::quality_chart;
 use super::quantity;
-use super::tasks::{TaskColumn, control_name};
+use super::tasks::{CONTROLS, TaskColumn};
 use super::topic_chart::topic_chart;
 
 const PAGE: &str = include_str!("templates/report.html");
@@ -171,8 +171,7 @@ fn tasks(report: &Report) -> Option<Value> {
         let cells: Vec<Value> = tasks.iter().map(|column| cell(column, row)).collect();
         context! { name => row, group => kind, cells }
     };
-    let control = |control: &'static str| {
-        let name = control_name(control)?;
+    let control = |(control, name): (&str, &'static str)| {
         let figure = |column: &TaskColumn| {
             column.controls.get(control).map_or_else(String::new, |acc| whole(&column.shown(*acc)))
         };
@@ -182,7 +181,7 @@ fn tasks(report: &Report) -> Option<Value> {
     Some(context! {
         columns => tasks.iter().map(column).collect::<Vec<_>>(),
         rows => first.rows.iter().map(|cell| row(&cell.row)).collect::<Vec<_>>(),
-        controls => ["chance", "majority", "longest"].into_iter().filter_map(control).collect::<Vec<_>>(),
+        controls => CONTROLS.into_iter().filter_map(control).collect::<Vec<_>>(),
         dirty => tasks.iter().any(|column| column.dirty > 0),
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::comparison::{self, Evaluated, Verdict, compare};
-use crate::metrics::metrics;
+use crate::metrics::primary;
 use crate::statistics::Bootstrap;
 
 /// One task, and how each row of the report does on it, by the most telling metric of its kind.
@@ -73,7 +73,7 @@ pub fn task_columns(rows: &[(String, Vec<Evaluated>)]) -> Result<Vec<TaskColumn>
     let compared = compare(&pairs, &Bootstrap::default())?;
     let mut columns = Vec::new();
     for (place, (of_first, _)) in first.iter().enumerate() {
-        let Some(metric) = metrics(&of_first.task.kind).iter().find(|metric| metric.tested) else { continue };
+        let Some(metric) = primary(&of_first.task.kind) else { continue };
         // They stand in the order of the rows.
         let name = of_first.name();
         let mut changes = compared.iter().filter(|row| row.task == name && row.metric == metric.name);
@@ -111,15 +111,9 @@ pub fn task_columns(rows: &[(String, Vec<Evaluated>)]) -> Result<Vec<TaskColumn>
     Ok(columns)
 }
 
-/// A control as people are told it, or nothing for one that depends on the model.
-pub(super) fn control_name(control: &str) -> Option<&'static str> {
-    match control {
-        "chance" => Some("a die"),
-        "majority" => Some("the most frequent place"),
-        "longest" => Some("the longest answer"),
-        _ => None,
-    }
-}
+/// Controls that do not depend on the model, and as people are told them.
+pub const CONTROLS: [(&str, &str); 3] =
+    [("chance", "a die"), ("majority", "the most frequent place"), ("longest", "the longest answer")];
 
 impl TaskColumn {
     /// Over the column: its name.

@@ -2,7 +2,7 @@ use super::data::{Report, Row, RowKind};
 use super::derived::Retained;
 use super::headline::{claim_on_trial, headline};
 use super::quantity;
-use super::tasks::{TaskColumn, control_name};
+use super::tasks::{CONTROLS, TaskColumn};
 
 const WIDTH: usize = 100;
 const NAME: usize = 30;
@@ -187,9 +187,11 @@ fn tasks(report: &Report, out: &mut Text) {
             }
             out.line(&line);
         }
-        for control in ["chance", "majority", "longest"] {
+        for (control, name) in CONTROLS {
             let figures: Vec<Option<&f64>> = panel.iter().map(|column| column.controls.get(control)).collect();
-            let Some(name) = control_name(control).filter(|_| figures.iter().any(Option::is_some)) else { continue };
+            if figures.iter().all(Option::is_none) {
+                continue;
+            }
             let mut line = pad_right(&format!("({name})"), NAME);
             for (column, figure) in panel.iter().zip(figures) {
                 let text = figure.map_or_else(String::new, |acc| column.shown(*acc));

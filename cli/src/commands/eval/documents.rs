@@ -35,6 +35,15 @@ pub struct Searched {
 }
 
 impl Searched {
+    /// Searches tables for the items of tasks, given with their tasks' names and without examples.
+    ///
+    /// # Errors
+    /// Temporary files that cannot be written.
+    pub fn find(asked: &[(String, Vec<Item>)], texts: &[&TrainingText]) -> Result<Self> {
+        let items = dirty_items(asked.iter().map(|(name, items)| (name.clone(), items.as_slice())), texts)?;
+        Ok(Self { tables: texts.iter().map(|text| text.sha256().to_owned()).collect(), items })
+    }
+
     /// Those of a task.
     pub fn of(&self, task: &str) -> BTreeSet<String> {
         self.items.get(task).cloned().unwrap_or_default()
@@ -84,8 +93,7 @@ impl DocumentsArguments {
             let plain = Selection { shots: 0, ..selection.clone() };
             asked.push((task.name.clone(), task.select(data, &plain)?));
         }
-        let items = dirty_items(asked.iter().map(|(name, items)| (name.clone(), items.as_slice())), &texts)?;
-        Ok(Some(Searched { tables: texts.iter().map(|text| text.sha256().to_owned()).collect(), items }))
+        Ok(Some(Searched::find(&asked, &texts)?))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use lore_datasets::fetch::files_of;
 use lore_datasets::source::SourceUri;
 use lore_eval::comparison::Evaluated;
-use lore_eval::contamination::{TrainingText, dirty_items};
+use lore_eval::contamination::TrainingText;
 use lore_eval::engine::Options;
 use lore_eval::report::{TaskColumn, task_columns};
 use lore_eval::result::{ModelIdentity, ModuleIdentity};
@@ -103,9 +103,7 @@ impl<'a> Answers<'a> {
         }
         let texts = texts.map(|folder| Ok(TrainingText::open(&folder.join(DOCUMENTS))?)).collect::<Result<Vec<_>>>()?;
         let texts: Vec<&TrainingText> = texts.iter().collect();
-        let items = dirty_items(plain.iter().map(|(name, items)| (name.clone(), items.as_slice())), &texts)?;
-        let tables = texts.iter().map(|text| text.sha256().to_owned()).collect();
-        let searched = Searched { tables, items };
+        let searched = Searched::find(&plain, &texts)?;
         Ok(Self { questions, searched, rows: Vec::new(), folder: folder_of_stage, session })
     }
 

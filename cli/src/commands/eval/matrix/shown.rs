@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use lore_board::scores::oriented;
 use lore_eval::comparison::{Row, Verdict};
 use lore_eval::frontier::frontier;
-use lore_eval::metrics::{Metric, metrics};
+use lore_eval::metrics::{Metric, metrics, primary};
+use lore_eval::report::CONTROLS;
 use serde::Serialize;
 
 use super::Measured;
@@ -21,11 +22,6 @@ pub(super) struct Gain {
     pub(super) standard_error: Option<f64>,
     /// Whether nothing that needs less memory gains as much.
     pub(super) frontier: bool,
-}
-
-/// The first metric by which models are compared.
-fn primary(kind: &str) -> Option<&'static Metric> {
-    metrics(kind).iter().find(|metric| metric.tested)
 }
 
 /// Gains of all rows, the first of which gains nothing. `compared` are the comparisons of the others with it.
@@ -100,8 +96,7 @@ fn of_task(rows: &[Measured], compared: &[Row], place: usize, metric: &Metric) -
         cells.push(line);
     }
     if choices {
-        for (control, name) in [("chance", "a die"), ("majority", "most frequent place"), ("longest", "longest answer")]
-        {
+        for (control, name) in CONTROLS {
             if let Some(acc) = first.controls.get(control) {
                 let mut line = vec![format!("({name})"), format!("{acc:.4}")];
                 line.resize(headers.len(), String::new());
