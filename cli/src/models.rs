@@ -20,6 +20,8 @@ pub struct LoadedModel {
     pub files: ModelFiles,
     /// Weights on the device.
     pub decoder: Decoder,
+    /// How the matrices of its projections are kept, if not as their own values.
+    pub blocks: Option<Blocks>,
     /// The token that begins a text.
     pub start: u32,
 }
@@ -43,7 +45,7 @@ pub fn load_model_in(path: &Path, device: &Device, blocks: Option<Blocks>) -> Re
         Some(kind) => Decoder::load_quantised(&files.config, &*files.weights, device, kind)?,
     };
     let start = files.document_start();
-    Ok(LoadedModel { files, decoder, start })
+    Ok(LoadedModel { files, decoder, blocks, start })
 }
 
 impl LoadedModel {

@@ -178,7 +178,7 @@ fn base(model: LoadedModel, fingerprint: Fingerprint) -> Result<Base> {
     let settings = &model.files.tokenizer_settings;
     let layout = settings.chat_template.is_some().then(|| ChatTemplate::new(settings)).transpose()?.map(layout);
     let stop = [model.files.config.eos_token_ids.as_slice(), &[model.start]].concat();
-    let LoadedModel { files, decoder, start } = model;
+    let LoadedModel { files, decoder, start, .. } = model;
     Ok(Base { decoder, tokenizer: files.tokenizer, start, stop, fingerprint: fingerprint.to_string(), layout })
 }
 

@@ -35,7 +35,8 @@ fn a_run_routes_and_its_modules_can_be_asked() {
     assert_eq!(answer["scores"][0]["module"], "rivers");
     assert!(answer["scores"][0]["score"].as_f64() > answer["scores"][1]["score"].as_f64());
     assert!(answer["scores"][1]["arrow"].is_f64() && answer["scores"][1]["saved_nats_per_token"].is_f64());
-    let hill = ask("The hill of valley 7, seen for the 5th time, stands above the town and the fields.", &[]);
+    let hill_of = "The hill of valley 7, seen for the 5th time, stands above the town and the fields.";
+    let hill = ask(hill_of, &[]);
     assert_eq!(hill["scores"][0]["module"], "hills");
     // A folder of modules is a library, as it is for `lore serve`.
     let library = ["route", "ask", "--base", "runs/tiny/base", "--library", "runs/tiny/modules", "--prompt", river];
@@ -68,6 +69,8 @@ fn a_run_routes_and_its_modules_can_be_asked() {
     assert_eq!(json(&bench, &test), figures);
     bench.write("empty.txt", "\n");
     bench.fails(2, &["route", "test", "--run", "runs/tiny", "--off-topic", "empty.txt"], &["empty.txt", "no text"]);
+
+    in_a_matrix_of_tasks(&bench, [river, hill_of], |prompt| ask(prompt, &[]));
 
     // An entry of one's own, made of other text; the module's own files stay as they are.
     let weights = bench.read("runs/tiny/modules/rivers/adapter_model.safetensors");
@@ -104,4 +107,44 @@ fn a_run_routes_and_its_modules_can_be_asked() {
         &["route", "ask", "--base", "other", "--router", "all.safetensors", "--prompt", "a"],
         &["was made with the base"],
     );
+}
+
+/// Every item gets the answer of the module that the router chooses by what stands before the answer; teachers in blocks are
+/// smaller.
+fn in_a_matrix_of_tasks(bench: &Workbench, sentences: [&'static str; 2], ask: impl Fn(&'static str) -> Value) {
+    bench.write(
+        "seen.toml",
+        "name = \"seen\"\nversion = 1\nabout = \"What is seen\"\nlicense = \"CC0-1.0\"\ndata = { path = \"seen.jsonl\" }\n\
+         subset = \"{{ topic }}\"\n[cloze]\ncontext = \"{{ context }}\"\ntarget = \" {{ target }}\"\n",
+    );
+    let cut = sentences.map(|sentence| sentence.rsplit_once(' ').unwrap());
+    let lines = ["rivers", "hills"].iter().zip(cut).map(|(topic, (context, target))| {
+        format!("{}\n", serde_json::json!({ "topic": topic, "context": context, "target": target }))
+    });
+    bench.write("data/seen.jsonl", lines.collect::<String>());
+    let tasks = ["--task", "seen.toml/rivers", "--task", "seen.toml/hills", "--data", "data", "--no-controls"];
+    let teachers = ["--teacher", "teacher", "--teacher-blocks", "q8_0", "--teacher-blocks", "q4_0", "--out", "matrix"];
+    bench.succeeds(&[&["eval", "matrix", "runs/tiny"][..], &tasks, &teachers].concat());
+    let found: Value = serde_json::from_slice(&bench.read("matrix/matrix.json")).unwrap();
+    let rows: Vec<&str> = found["rows"].as_array().unwrap().iter().map(|row| row.as_str().unwrap()).collect();
+    let teachers = ["teacher", "teacher-q8_0", "teacher-q4_0"];
+    assert_eq!(rows, [&["base", "hills", "rivers", "all-summed", "all-averaged", "routed"][..], &teachers].concat());
+    let at = |row: &str| rows.iter().position(|name| *name == row).unwrap();
+    for (task, (context, _)) in cut.into_iter().enumerate() {
+        let chosen = ask(context)["modules"][0]["module"].as_str().unwrap_or("base").to_owned();
+        assert_eq!(found["metrics"][at("routed")][task], found["metrics"][at(&chosen)][task], "{context}: {chosen}");
+        let others = ["rivers", "hills"].iter().filter(|name| **name != chosen);
+        others.for_each(|name| assert_ne!(found["metrics"][at(name)][task], found["metrics"][at(&chosen)][task]));
+    }
+    let cost = |row: &str, what: &str| found["costs"][at(row)][what].as_u64().unwrap();
+    let largest = cost("hills", "module_bytes").max(cost("rivers", "module_bytes"));
+    assert_eq!(cost("routed", "resident_bytes"), cost("base", "resident_bytes") + largest);
+    let resident = teachers.map(|row| cost(row, "resident_bytes"));
+    assert!(resident.is_sorted_by(|a, b| a > b), "{resident:?}");
+    // What was measured in blocks can be had again, and by its own values is something else.
+    let verify =
+        ["eval", "verify", "matrix/teacher-q4_0", "--base", "teacher", "--task", "seen.toml", "--data", "data"];
+    bench.succeeds(&[&verify[..], &["--blocks", "q4_0"]].concat());
+    bench.fails(1, &verify, &["the base was kept in other blocks: q4_0, not f32"]);
+    bench.fails(2, &[&verify[..], &["--blocks", "q9"]].concat(), &["blocks are q8_0, q4_1, q4_0"]);
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use lore_model::quantised::Blocks;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -133,6 +134,9 @@ pub struct ModelIdentity {
     pub base: String,
     /// Fingerprint of its weights, tokenizer and configuration.
     pub fingerprint: String,
+    /// How the matrices of its projections are kept in memory, if not as their own values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<Blocks>,
     /// The modules, in the order of their hashes.
     pub modules: Vec<ModuleIdentity>,
 }
@@ -185,7 +189,8 @@ impl ModelIdentity {
     /// Everything that scores depend on, as one text: names are left out.
     pub fn key(&self, device: &str) -> String {
         let modules: Vec<String> = self.modules.iter().map(|m| format!("{}*{}", m.sha256, m.weight)).collect();
-        format!("{}+{}@{device}", self.fingerprint, modules.join("+"))
+        let blocks = self.blocks.map_or(String::new(), |kind| format!("/{}", kind.name()));
+        format!("{}{blocks}+{}@{device}", self.fingerprint, modules.join("+"))
     }
 }
 

@@ -68,7 +68,8 @@ fn evaluated(name: &str, skill: f64, noise: u64) -> Evaluated {
             sample
         })
         .collect();
-    let model = ModelIdentity { base: name.into(), fingerprint: format!("lore-base-v1:{name}"), modules: vec![] };
+    let model =
+        ModelIdentity { base: name.into(), fingerprint: format!("lore-base-v1:{name}"), blocks: None, modules: vec![] };
     let circumstances =
         Circumstances { model, selection: Selection::default(), answer_only: false, device: "cpu".into() };
     (TaskResult::new(&task, &items, &samples, circumstances), samples)

@@ -213,6 +213,7 @@ fn write_results(
         let model = ModelIdentity {
             base: "small".into(),
             fingerprint: FINGERPRINT.into(),
+            blocks: None,
             modules: module.clone().into_iter().collect(),
         };
         let selection = board.settings.tasks[*task].selection(*seed);

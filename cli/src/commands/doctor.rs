@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use lore_model::ops::precision::Precision;
+
 use crate::device::compiled_in;
 use crate::error::Result;
+use crate::plan::speed::Speed;
 use crate::quantity;
 use crate::session::Session;
 
@@ -42,6 +45,7 @@ pub fn doctor(arguments: &DoctorArguments, session: &Session) -> Result<()> {
         ("device chosen", session.device.to_string()),
         ("processor", processor_features()),
         ("threads", format!("{} used, {} available", session.threads, available_threads())),
+        ("matrix products", products(session)),
         ("memory", memory()),
         ("disk for runs", format!("{} free at {}", free_disk(&arguments.runs_dir), arguments.runs_dir.display())),
         ("disk for cache", format!("{} free at {}", free_disk(cache), cache.display())),
@@ -54,6 +58,14 @@ pub fn doctor(arguments: &DoctorArguments, session: &Session) -> Result<()> {
         println!("{name:17} {value}");
     }
     Ok(())
+}
+
+fn products(session: &Session) -> String {
+    session.device.device().map_or(UNKNOWN.into(), |device| {
+        let speed = Speed::measured(&device);
+        let [f32, bf16] = [Precision::F32, Precision::Bf16].map(|precision| speed.of(precision) / 1e9);
+        format!("{f32:.0} GFLOP/s in f32, {bf16:.0} with bf16 factors, just now")
+    })
 }
 
 fn available_threads() -> String {

@@ -3,24 +3,22 @@
 use lore_distill::TeacherSource;
 use lore_finetune::LoraConfig;
 use lore_model::config::ModelConfig;
+use lore_model::ops::precision::Precision;
 use lore_train::TrainConfig;
 
 use super::devices::Devices;
 use super::memory::{self, Taught};
+use super::speed::Speed;
 use crate::recipe::{Base, Evaluate, General, ModuleConfig, Rehearse};
-
-/// Floating-point operations per second and thread that training reaches: 337 tokens/s of an 81M
-/// student under a 135M teacher on two threads are 2.5e11 (EXPERIMENTS.md).
-const FLOPS_PER_THREAD: f64 = 1.2e11;
 
 /// What is known before a run.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// The teacher's shapes, once it was fetched or if the recipe says them.
     pub teacher: Option<ModelConfig>,
-    /// Threads to compute with.
-    pub threads: usize,
-    /// What to plan for instead of this machine's processor.
+    /// How fast the run's device is, if it was measured.
+    pub speed: Option<Speed>,
+    /// What to plan for instead of that device.
     pub devices: Option<Devices>,
 }
 
@@ -40,12 +38,12 @@ pub struct Estimate {
 }
 
 impl Facts {
-    fn seconds(&self, flops: f64) -> u64 {
+    fn seconds(&self, flops: f64, precision: Precision) -> Option<u64> {
         let seconds = match &self.devices {
             Some(devices) => devices.seconds(flops),
-            None => flops / (FLOPS_PER_THREAD * self.threads.max(1) as f64),
+            None => self.speed?.seconds(flops, precision),
         };
-        seconds.ceil() as u64
+        Some(seconds.ceil() as u64)
     }
 }
 
@@ -70,11 +68,11 @@ pub fn general(general: &General, facts: &Facts) -> Estimate {
         // Scores of every sequence's next token, as they come, sorted, and as probabilities with their order.
         let drawing = (4 * 4 * sample.batch * config.vocab_size) as u64;
         estimate.memory = Some(memory::PROGRAM + 4 * parameters + cached + drawing + memory::SCORING);
-        let computing = facts.seconds(2.0 * parameters as f64 * general.tokens as f64);
+        let computing = facts.seconds(2.0 * parameters as f64 * general.tokens as f64, Precision::F32);
         // A GPU waits for its memory, a processor for its products.
         let reading =
             facts.devices.map(|devices| devices.writing_seconds(general.tokens, sample.batch, 4 * parameters));
-        estimate.seconds = Some(computing.max(reading.unwrap_or_default().ceil() as u64));
+        estimate.seconds = computing.max(reading.map(|seconds| seconds.ceil() as u64));
     }
     estimate
 }
@@ -106,7 +104,8 @@ pub fn base(base: &Base, facts: &Facts) -> Estimate {
         estimate.memory = Some(memory::of_whole_step(&student, &base.train, taught));
         // The model, and two checkpoints of weights and moments while a new one replaces an old one.
         estimate.disk = Some(4 * small + 2 * 12 * small);
-        estimate.seconds = Some(facts.seconds((read + 6 * small * (1 + control)) as f64 * tokens as f64));
+        let operations = (read + 6 * small * (1 + control)) as f64 * tokens as f64;
+        estimate.seconds = facts.seconds(operations, base.train.precision);
     }
     estimate
 }
@@ -128,7 +127,7 @@ pub fn targets(base: &Base, facts: &Facts) -> Estimate {
                 memory::PROGRAM + table + 4 * (at_once * teacher.hidden_size) as u64 + memory::SCORING / 3
             }
         });
-        estimate.seconds = Some(facts.seconds((2 * large * tokens) as f64));
+        estimate.seconds = facts.seconds((2 * large * tokens) as f64, Precision::F32);
     }
     estimate
 }
@@ -164,7 +163,14 @@ pub fn module(module: &ModuleConfig, base: &Base, facts: &Facts) -> Estimate {
         let entry = module.quantise.map_or(0, |blocks| memory::of_router_entry(&student, blocks));
         estimate.memory = Some(step.max(entry));
         estimate.disk = Some(4 * parameters + 2 * 12 * parameters);
-        estimate.seconds = Some(facts.seconds((4 * frozen + 6 * parameters) as f64 * tokens as f64));
+        // Whoever is rehearsed with reads what is replayed once.
+        let reader = match taught {
+            Taught::By(teacher) => teacher.parameter_count() as f64,
+            Taught::ByItself => frozen as f64,
+            Taught::Drawn | Taught::Labels => 0.0,
+        };
+        let each = (4 * frozen + 6 * parameters) as f64 + 2.0 * reader * module.replay;
+        estimate.seconds = facts.seconds(each * tokens as f64, module.train.precision);
     }
     estimate
 }
@@ -180,7 +186,7 @@ pub fn evaluate(evaluate: &Evaluate, base: &Base, topics: usize, joint: usize, f
         let (large, small) = (teacher.parameter_count() as u64, student(base, teacher).parameter_count() as u64);
         // One after the other.
         estimate.memory = Some(memory::PROGRAM + 4 * large.max(small) + memory::SCORING);
-        estimate.seconds = Some(facts.seconds(2.0 * (large * once + small * of_base) as f64));
+        estimate.seconds = facts.seconds(2.0 * (large * once + small * of_base) as f64, Precision::F32);
     }
     estimate
 }
@@ -206,7 +212,7 @@ mod tests {
     #[test]
     fn parameters_of_base_and_module_are_those_counted_by_hand() {
         let teacher = ModelConfig::from_json(Path::new("config.json"), CONFIG).unwrap();
-        let facts = Facts { teacher: Some(teacher), threads: 2, devices: None };
+        let facts = Facts { teacher: Some(teacher), ..Facts::default() };
         let student = Base {
             name: "b".into(),
             depth: DepthChoice { first: 8, last: 7, keep: None },

@@ -83,19 +83,9 @@ pub fn of_router_entry(config: &ModelConfig, quantise: Blocks) -> u64 {
 
 /// Frozen weights: the matrices of projections in blocks if that was asked for, and one of them expanded.
 fn frozen(config: &ModelConfig, quantise: Option<Blocks>) -> u64 {
-    let Some(kind) = quantise else { return weights(config) };
-    let (mut bytes, mut largest) = (0, 0);
-    for (name, shape) in config.expected_tensors() {
-        let values: usize = shape.iter().product();
-        match shape[..] {
-            [rows, columns] if name.ends_with("_proj.weight") => {
-                bytes += kind.bytes(rows, columns);
-                largest = largest.max(4 * values);
-            }
-            _ => bytes += 4 * values,
-        }
-    }
-    (bytes + largest) as u64
+    let projections = config.expected_tensors().into_iter().filter(|(name, _)| name.ends_with("_proj.weight"));
+    let largest = projections.map(|(_, shape)| 4 * shape.iter().product::<usize>()).max().unwrap_or_default();
+    config.weight_bytes(quantise) + if quantise.is_some() { largest as u64 } else { 0 }
 }
 
 /// What forward passes keep of one micro-batch for the backward pass, what passes through that, and a chunk of logits.

@@ -3,6 +3,7 @@
 pub mod devices;
 pub mod estimate;
 pub mod memory;
+pub mod speed;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,7 @@ use crate::stages::topic::TopicStage;
 use crate::stages::{Resolved, RunFolder, Stage, resolve};
 use devices::Devices;
 use estimate::{Estimate, Facts};
+use speed::Speed;
 
 /// The stages of a recipe, inputs before what needs them.
 pub fn stages(recipe: &Recipe) -> Vec<Box<dyn Stage>> {
@@ -125,6 +127,10 @@ pub struct Plan {
     pub stages: Vec<PlannedStage>,
     /// What it is planned for, if not for this machine.
     pub devices: Option<Devices>,
+    /// How fast this machine multiplies, if times were made of that.
+    pub speed: Option<Speed>,
+    /// Whether the report asks questions, whose time is not known before.
+    pub questions: bool,
     /// Price of one of those for an hour.
     pub hourly_price: Option<f64>,
 }
@@ -141,7 +147,10 @@ impl Plan {
     ) -> Self {
         let teacher = cached_teacher(&session.fetcher, &teacher_request(recipe));
         let teacher = teacher.or_else(|| recipe.teacher.shape.as_ref().map(Shape::config));
-        let facts = Facts { teacher, threads: session.threads, devices };
+        // Without the teacher's shapes no time is known; without the device none either.
+        let measured = teacher.is_some() && devices.is_none();
+        let speed = measured.then(|| session.device.device().ok().map(|device| Speed::measured(&device))).flatten();
+        let facts = Facts { teacher, speed, devices };
         let mut identities = BTreeMap::new();
         let planned = stages
             .iter()
@@ -167,7 +176,15 @@ impl Plan {
                 sources.push(source(&owner, against.source.to_string(), against.sha256.as_ref()));
             }
         }
-        Self { name: recipe.name.clone(), sources, stages: planned, devices, hourly_price: None }
+        Self {
+            name: recipe.name.clone(),
+            sources,
+            stages: planned,
+            devices,
+            speed,
+            questions: recipe.evaluate.tasks.is_some(),
+            hourly_price: None,
+        }
     }
 }
 

@@ -92,6 +92,15 @@ impl Plan {
                 quantity::bytes(disk),
             )?;
             self.on_devices(out)?;
+            if let Some(speed) = &self.speed {
+                writeln!(out, "{speed}")?;
+            }
+            if self.questions && self.to_run().any(|stage| stage.name == "evaluate") {
+                writeln!(
+                    out,
+                    "the questions of `[evaluate.tasks]` are not counted: how many there are is known when they are read"
+                )?;
+            }
         } else {
             writeln!(
                 out,

@@ -116,7 +116,7 @@ fn distil_base(request: &BaseRequest<'_>) -> Result<Outcome> {
     let device = session.device.device()?;
     let loaded = load_model(path, &device)?;
     loaded.check_length("`base.train.sequence_length`", base.train.sequence_length + 1)?;
-    let LoadedModel { files, decoder, start } = loaded;
+    let LoadedModel { files, decoder, start, .. } = loaded;
     let mixture = batches(base, *seed, general)?;
     let depth = depth(base, &decoder, &mixture, session)?;
     let shallow = student_from_teacher(&decoder, &depth).map_err(Error::while_doing("`base.depth` of the recipe"))?;

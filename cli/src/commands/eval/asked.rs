@@ -8,11 +8,12 @@ use lore_eval::engine::Subject;
 use lore_eval::result::{ModelIdentity, ModuleIdentity};
 use lore_eval::task::{Item, Selection, Task, subset_of};
 use lore_model::Decoder;
+use lore_model::quantised::Blocks;
 use lore_modules::peft;
 
 use crate::error::{Error, Result};
 use crate::location::{Location, ModuleArgument, WeightedModule, resolve_modules};
-use crate::models::{LoadedModel, load_model};
+use crate::models::{LoadedModel, load_model_in};
 use crate::session::Session;
 
 /// The model to ask, as the command line names it.
@@ -21,6 +22,9 @@ pub struct ModelArguments {
     /// The base: a directory, a GGUF file or a source
     #[arg(long, value_name = "DIR", required = true)]
     base: Option<Location>,
+    /// Keep the matrices of the base's projections in blocks: q8_0, q4_1 or q4_0. Scores are those of the rounded values
+    #[arg(long, value_name = "KIND")]
+    blocks: Option<Blocks>,
     /// A module, a directory or source, and what it is multiplied by [weight: 1]; may be repeated
     #[arg(long = "module", value_name = "DIR[=WEIGHT]")]
     modules: Vec<ModuleArgument>,
@@ -46,10 +50,10 @@ impl ModelArguments {
         let base = self.base.as_ref().ok_or_else(|| Error::Usage("--base is missing".into()))?;
         let path = base.resolve(session)?;
         let (identities, modules) = identified(resolve_modules(&self.modules, session)?)?;
-        let model = load_model(&path, &session.device.device()?)?;
+        let model = load_model_in(&path, &session.device.device()?, self.blocks)?;
         let decoder = model.with_modules(&modules, self.allow_base_mismatch)?;
-        let identity =
-            ModelIdentity { base: name_of(&path), fingerprint: model.fingerprint()?.to_string(), modules: identities };
+        let fingerprint = model.fingerprint()?.to_string();
+        let identity = ModelIdentity { base: name_of(&path), fingerprint, blocks: self.blocks, modules: identities };
         Ok(Asked { model, decoder, identity })
     }
 }

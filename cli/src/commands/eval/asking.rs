@@ -6,6 +6,8 @@ use lore_eval::cache::ScoreCache;
 use lore_eval::comparison::Evaluated;
 use lore_eval::engine::{self, Options, Subject, evaluate};
 use lore_eval::result::{Circumstances, ModelIdentity, TaskResult};
+use lore_eval::sample::Sample;
+use lore_eval::task::{Item, Selection, Task};
 
 use super::asked::Question;
 use super::documents::Searched;
@@ -49,6 +51,16 @@ impl Asking<'_> {
         cache: &mut ScoreCache,
     ) -> Result<Evaluated> {
         let samples = evaluate(subject, label, items, &self.options, cache, self.session.progress.as_ref())?;
+        Ok(self.summed_up((task, selection, items), samples, model))
+    }
+
+    /// What the samples of a question's items say of a model.
+    pub fn summed_up(
+        &self,
+        (task, selection, items): (&Task, &Selection, &[Item]),
+        samples: Vec<Sample>,
+        model: &ModelIdentity,
+    ) -> Evaluated {
         let circumstances = Circumstances {
             model: model.clone(),
             selection: selection.clone(),
@@ -59,7 +71,7 @@ impl Asking<'_> {
         if let Some(searched) = self.searched {
             result = result.with_contamination(&samples, searched.tables.clone(), &searched.of(&task.name));
         }
-        Ok((result, samples))
+        (result, samples)
     }
 
     /// Puts all questions to a row of a matrix, which is called `row`, and writes the results into `out`.

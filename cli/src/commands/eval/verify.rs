@@ -8,6 +8,7 @@ use lore_eval::engine::{Options, evaluate};
 use lore_eval::result::{ModelIdentity, TaskResult};
 use lore_eval::task::{Item, Selection, Task, shipped};
 use lore_eval::verify::{agree, check, draw};
+use lore_model::quantised::Blocks;
 
 use super::asked::{Asked, DataArguments, ModelArguments};
 use super::documents::DocumentsArguments;
@@ -120,6 +121,11 @@ fn same_model(claimed: &ModelIdentity, asked: &Asked) -> Result<(), String> {
     let found = &asked.identity;
     if claimed.fingerprint != found.fingerprint {
         return Err(format!("it is of another base: {} instead of {}", claimed.fingerprint, found.fingerprint));
+    }
+    if claimed.blocks != found.blocks {
+        let kept = |blocks: Option<Blocks>| blocks.map_or("f32", Blocks::name);
+        let problem = "the base was kept in other blocks";
+        return Err(format!("{problem}: {}, not {}; see --blocks", kept(claimed.blocks), kept(found.blocks)));
     }
     let modules = |model: &ModelIdentity| -> Vec<(String, f32)> {
         model.modules.iter().map(|module| (module.sha256.clone(), module.weight)).collect()

@@ -86,7 +86,8 @@ impl Base {
         fresh: bool,
         session: &Session,
     ) -> Result<Ready> {
-        let identity = ModelIdentity { base: self.name.clone(), fingerprint: self.fingerprint.to_string(), modules };
+        let (base, fingerprint) = (self.name.clone(), self.fingerprint.to_string());
+        let identity = ModelIdentity { base, fingerprint, blocks: None, modules };
         let cache = scores_of(&identity, fresh, session)?;
         Ok(Ready { decoder, identity, cache, load_ms, _unpacked: unpacked })
     }

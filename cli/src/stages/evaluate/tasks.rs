@@ -125,6 +125,7 @@ impl<'a> Answers<'a> {
         let identity = ModelIdentity {
             base: base.clone(),
             fingerprint: fingerprint.clone(),
+            blocks: None,
             modules: modules.into_iter().map(|(one, _)| one).collect(),
         };
         let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' };

@@ -36,6 +36,20 @@ pub(super) struct Cost {
     pub(super) tokens_per_second: f64,
 }
 
+impl Cost {
+    /// What it costs to have one of some modules loaded at a time beside the base: never more than the largest, no slower than
+    /// the slowest. What choosing costs is not in it.
+    pub(super) fn of_one_at_a_time<'a>(base: &Self, modules: impl Iterator<Item = &'a Self>) -> Self {
+        modules.fold(base.clone(), |most, one| Self {
+            module_bytes: most.module_bytes.max(one.module_bytes),
+            resident_bytes: most.resident_bytes.max(one.resident_bytes),
+            peak_bytes: most.peak_bytes.max(one.peak_bytes),
+            load_ms: most.load_ms.max(one.load_ms),
+            tokens_per_second: most.tokens_per_second.min(one.tokens_per_second),
+        })
+    }
+}
+
 /// Loads modules beside a model, and measures that.
 ///
 /// # Errors
@@ -66,7 +80,7 @@ pub(super) fn load(
     let module_bytes: u64 = loaded.iter().map(|(module, _)| module.bytes() as u64).sum();
     let cost = Cost {
         module_bytes,
-        resident_bytes: 4 * model.decoder.parameter_count() as u64 + module_bytes,
+        resident_bytes: model.files.config.weight_bytes(model.blocks) + module_bytes,
         peak_bytes: peak_resident(),
         load_ms,
         tokens_per_second: tokens as f64 / fastest,

@@ -1,6 +1,7 @@
 //! `lore eval matrix`: every module of a run on every task, alone and together, beside controls and a teacher.
 
 mod cost;
+mod routed;
 mod rows;
 mod shown;
 
@@ -13,6 +14,7 @@ use lore_eval::result::ModelIdentity;
 use lore_eval::statistics::Bootstrap;
 use lore_eval::task::Selection;
 use lore_model::fingerprint::Fingerprint;
+use lore_model::quantised::Blocks;
 use serde_json::json;
 
 use super::asked::{DataArguments, Question, identified, name_of, questions};
@@ -20,22 +22,23 @@ use super::asking::Asking;
 use super::documents::DocumentsArguments;
 use crate::error::{Error, Result};
 use crate::location::Location;
-use crate::models::{LoadedModel, load_model};
+use crate::models::{LoadedModel, load_model, load_model_in};
 use crate::session::Session;
 use cost::Cost;
-use rows::{Loaded, Wanted, rows};
+use rows::{Loaded, Wanted, rows, single_topics};
 
 /// Ask a run's base, each of its modules, combinations of them and controls every task, and say what each costs
 ///
 /// The run's folder holds `base` and `modules`, as `lore run` leaves them. Every change from the base is paired item by
 /// item; p-values are corrected for the whole matrix by Holm's method. Of what is loaded, the last table says what it gains
-/// over the base in the mean of the tasks, what it costs, and whether anything cheaper gains as much.
+/// over the base in the mean of the tasks, what it costs, and whether anything cheaper gains as much. Where every module has
+/// a router entry, `routed` takes for each item the answer of the module that the router chooses by what is asked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   lore eval matrix runs/openstax --task openstax_review/psychology --task mmlu/anatomy --task blimp \\
       --limit 50 --data data --out runs/openstax/tasks
   lore eval matrix runs/openstax --task mmlu/anatomy --data data --out matrix --combine 3 --combinations 20 --seed 1 \\
-      --teacher teacher.gguf --documents runs/openstax")]
+      --teacher teacher.gguf --teacher-blocks q4_1 --documents runs/openstax")]
 pub struct MatrixArguments {
     /// Folder of a finished run
     #[arg(value_name = "RUN")]
@@ -71,6 +74,9 @@ pub struct MatrixArguments {
     /// The model that the base was distilled from, or any other, as the last row: a directory, a GGUF file or a source
     #[arg(long, value_name = "DIR")]
     teacher: Option<Location>,
+    /// The teacher with the matrices of its projections in blocks too: q8_0, q4_1 or q4_0; may be repeated
+    #[arg(long, value_name = "KIND", requires = "teacher")]
+    teacher_blocks: Vec<Blocks>,
     /// Folder for results, `matrix.json` and `matrix.md`
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -117,13 +123,19 @@ pub fn matrix(arguments: &MatrixArguments, session: &Session) -> Result<()> {
     for row in &wanted {
         measured.push(rows.measure(row, &model, &fingerprint, &name_of(&path))?);
     }
+    let modules = single_topics(&arguments.run)?;
+    measured.extend(routed::routed(&modules, &model, &fingerprint, &questions, &measured, &rows.asking)?);
     // The base is no longer needed beside the teacher.
     drop(model);
     if let Some(teacher) = &arguments.teacher {
         let path = teacher.resolve(session)?;
-        let model = load_model(&path, &session.device.device()?)?;
-        let row = Loaded { name: "teacher".into(), modules: Vec::new() };
-        measured.push(rows.measure(&row, &model, &model.fingerprint()?, &name_of(&path))?);
+        let in_blocks = arguments.teacher_blocks.iter().copied().map(Some);
+        for blocks in std::iter::once(None).chain(in_blocks) {
+            let model = load_model_in(&path, &session.device.device()?, blocks)?;
+            let name = blocks.map_or("teacher".to_owned(), |kind| format!("teacher-{}", kind.name()));
+            let row = Loaded { name, modules: Vec::new() };
+            measured.push(rows.measure(&row, &model, &model.fingerprint()?, &name_of(&path))?);
+        }
     }
     write(&arguments.out, &measured)
 }
@@ -140,7 +152,7 @@ impl Rows<'_> {
         let (identities, modules) = identified(row.modules.clone())?;
         let (decoder, cost) = cost::load(model, fingerprint, &modules, self.questions)?;
         let fingerprint = fingerprint.to_string();
-        let identity = ModelIdentity { base: base.to_owned(), fingerprint, modules: identities };
+        let identity = ModelIdentity { base: base.to_owned(), fingerprint, blocks: model.blocks, modules: identities };
         let (subject, out) = (model.subject(&decoder), self.out.join(&row.name));
         let results = self.asking.ask_all(self.questions, &row.name, &subject, &identity, &out)?;
         Ok(Measured { name: row.name.clone(), results, cost })

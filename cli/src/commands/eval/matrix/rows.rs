@@ -1,5 +1,6 @@
 //! What is loaded in each row.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,12 +44,12 @@ pub(super) struct Wanted {
 /// # Errors
 /// A folder that is no run; modules that cannot be read; controls that cannot be written.
 pub(super) fn rows(run: &Path, wanted: &Wanted) -> Result<Vec<Loaded>> {
-    let mut paths = modules_of(run)?;
+    let paths = modules_of(run)?;
     let at = |path: &PathBuf, weight: f32| WeightedModule { path: path.clone(), weight };
     let mut rows = vec![Loaded { name: "base".into(), modules: Vec::new() }];
     rows.extend(paths.iter().map(|path| Loaded { name: name_of(path), modules: vec![at(path, 1.0)] }));
     let all = paths.clone();
-    paths.retain(|path| !is_joint(path));
+    let paths = of_single_topics(paths);
     if let Some(most) = wanted.combine {
         // All of them stand below anyway.
         let most = if wanted.weight == 1.0 { most.min(paths.len().saturating_sub(1)) } else { most };
@@ -96,6 +97,19 @@ fn modules_of(run: &Path) -> Result<Vec<PathBuf>> {
         return Err(Error::Failed(format!("{} holds no module; a finished `lore run` leaves some", folder.display())));
     }
     Ok(paths)
+}
+
+/// The modules of single topics of a run, by name.
+///
+/// # Errors
+/// A folder that is no run.
+pub(super) fn single_topics(run: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    Ok(of_single_topics(modules_of(run)?).into_iter().map(|path| (name_of(&path), path)).collect())
+}
+
+fn of_single_topics(mut modules: Vec<PathBuf>) -> Vec<PathBuf> {
+    modules.retain(|path| !is_joint(path));
+    modules
 }
 
 /// Whether a module of a run was trained on several topics (`[[joint]]`): it is what using their own modules together is
