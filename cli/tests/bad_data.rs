@@ -73,7 +73,7 @@ fn a_corpus_without_documents() {
     fails_in(
         &bench,
         "topic:rivers",
-        &["rivers: no documents were found", "files like `*.md`", "40 files from `0.txt` to `9.txt`"],
+        &["rivers: no file of", "matches `*.md`", "40 files from `0.txt` to `9.txt`", "`files` of this rule"],
     );
     let bench = tiny_run();
     fs::remove_dir_all(bench.path("rivers")).unwrap();

@@ -167,6 +167,19 @@ pub enum Error {
         files: Vec<String>,
     },
 
+    /// A rule whose patterns match nothing.
+    #[error("{corpus}: no file of {} matches `{}`; it holds {holds}. Correct `files` of this rule, or leave the rule out", path.display(), patterns.join("`, `"))]
+    NoFile {
+        /// The corpus.
+        corpus: String,
+        /// What was searched.
+        path: PathBuf,
+        /// The rule's patterns.
+        patterns: Vec<String>,
+        /// Some of the files that are there.
+        holds: String,
+    },
+
     /// Nothing could be extracted.
     #[error("{corpus}: no documents were found. Searched {searched}. Check `files`, the templates and `min_chars`")]
     EmptyCorpus {

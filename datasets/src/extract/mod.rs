@@ -144,11 +144,9 @@ pub fn extract_into(
     let mut container = Container::open(path)?;
     let matches: Vec<Vec<String>> = compiled.iter().map(|rule| container.matching(&rule.globs)).collect();
     if let Some(empty) = matches.iter().position(Vec::is_empty) {
-        let patterns = rules.get(empty).map_or_else(String::new, |rule| rule.files.join("`, `"));
-        return Err(Error::EmptyCorpus {
-            corpus: corpus.to_owned(),
-            searched: format!("{} for files like `{patterns}`; it holds {}", path.display(), sample(&container.names)),
-        });
+        let patterns = rules.get(empty).map_or_else(Vec::new, |rule| rule.files.clone());
+        let (corpus, path, holds) = (corpus.to_owned(), path.to_owned(), sample(&container.names));
+        return Err(Error::NoFile { corpus, path, patterns, holds });
     }
     let asked: HashSet<&String> = matches.iter().flatten().collect();
     let mut report = ExtractReport {

@@ -38,13 +38,8 @@ pub fn records(what: &str, path: &Path, patterns: &[String], format: &Format) ->
     let mut container = Container::open(path)?;
     let names = container.matching(&globs);
     if names.is_empty() {
-        let searched = format!(
-            "{} for files like `{}`; it holds {}",
-            path.display(),
-            patterns.join("`, `"),
-            sample(&container.names)
-        );
-        return Err(Error::EmptyCorpus { corpus: what.to_owned(), searched });
+        let (corpus, path, patterns) = (what.to_owned(), path.to_owned(), patterns.to_vec());
+        return Err(Error::NoFile { corpus, path, patterns, holds: sample(&container.names) });
     }
     let (mut found, mut bad) = (Vec::new(), Vec::new());
     for name in names {

@@ -224,7 +224,9 @@ fn read(
                 report.left_out.splice(0..0, left_out);
             }
             // Other sources may have text.
-            Err(error @ lore_datasets::Error::EmptyCorpus { .. }) => report.left_out.push(error.to_string()),
+            Err(error @ (lore_datasets::Error::EmptyCorpus { .. } | lore_datasets::Error::NoFile { .. })) => {
+                report.left_out.push(error.to_string())
+            }
             Err(error) => return Err(error.into()),
         }
     }
