@@ -237,7 +237,7 @@ fn an_empty_corpus_says_what_was_searched() {
     fs::write(folder.path().join("a.txt"), "short").unwrap();
     let error = run(folder.path(), r#"{"format": "text", "files": ["*.md"]}"#).unwrap_err().to_string();
     assert!(
-        error.contains("test corpus: no documents") && error.contains("`*.md`") && error.contains("`a.txt`"),
+        error.contains("test corpus: no file of") && error.contains("`*.md`") && error.contains("`a.txt`"),
         "{error}"
     );
     let error = run(folder.path(), r#"{"format": "text", "min_chars": 100}"#).unwrap_err().to_string();
