@@ -3,6 +3,9 @@
 use minijinja::Value;
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
+/// What a table stands in, as on the other pages.
+const SCROLLED: &str = "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"Table of the card\">";
+
 /// The card without its front matter. HTML in it is shown as text, images are left out, and links lead only to the
 /// web.
 pub(super) fn card(markdown: &str) -> Value {
@@ -29,8 +32,10 @@ pub(super) fn card(markdown: &str) -> Value {
     let events: Vec<Event<'_>> = safe.collect();
     let mut text = String::new();
     html::push_html(&mut text, events.into_iter());
-    // Heads of Markdown's tables are always of columns; a `<` of the card's own is escaped by now.
+    // Heads of Markdown's tables are always of columns, and a wide table must be scrolled by keyboard too; a `<` of the card's
+    // own is escaped by now.
     let text = text.replace("<th>", "<th scope=\"col\">").replace("<th style", "<th scope=\"col\" style");
+    let text = text.replace("<table>", &format!("{SCROLLED}<table>")).replace("</table>", "</table></div>");
     Value::from_safe_string(text)
 }
 
@@ -48,9 +53,10 @@ fn below(level: HeadingLevel) -> HeadingLevel {
 mod tests {
     #[test]
     fn heads_of_tables_say_that_they_are_of_columns() {
-        let made = super::card("| text `<th>` | bytes |\n|---|---:|\n| a | 1 |\n").to_string();
+        let made = super::card("| text `<th>` `<table>` | bytes |\n|---|---:|\n| a | 1 |\n").to_string();
         assert_eq!(made.matches("<th scope=\"col\"").count(), 2, "{made}");
         assert!(made.contains("&lt;th&gt;") && !made.contains("<th>") && made.contains("<thead>"), "{made}");
+        assert!(made.matches(super::SCROLLED).count() == 1 && made.matches("</div>").count() == 1, "{made}");
     }
 
     #[test]
