@@ -56,9 +56,9 @@ pub struct BenchArguments {
     /// What the factors of large matrix products are rounded to
     #[arg(long, value_enum, default_value_t = BenchPrecision::F32)]
     precision: BenchPrecision,
-    /// With `lora`: keep the frozen matrices in blocks
-    #[arg(long, value_enum, value_name = "BLOCKS")]
-    quantise: Option<BenchBlocks>,
+    /// With `lora`: keep the frozen matrices in blocks: q8_0, q4_1 or q4_0
+    #[arg(long, value_name = "BLOCKS")]
+    quantise: Option<Blocks>,
     /// Show where the time goes, by operation
     #[arg(long)]
     profile: bool,
@@ -74,30 +74,6 @@ enum BenchPrecision {
     F32,
     /// To bfloat16, where the processor multiplies that faster
     Bf16,
-}
-
-/// Blocks of frozen matrices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum BenchBlocks {
-    /// Eight bits a value
-    #[value(name = "q8_0")]
-    Eight,
-    /// Four bits a value
-    #[value(name = "q4_0")]
-    Four,
-    /// Four bits a value and the smallest of 32
-    #[value(name = "q4_1")]
-    FourAndLeast,
-}
-
-impl From<BenchBlocks> for Blocks {
-    fn from(blocks: BenchBlocks) -> Self {
-        match blocks {
-            BenchBlocks::Eight => Self::Q8_0,
-            BenchBlocks::Four => Self::Q4_0,
-            BenchBlocks::FourAndLeast => Self::Q4_1,
-        }
-    }
 }
 
 /// What can be measured.
@@ -128,7 +104,7 @@ pub fn bench(arguments: &BenchArguments, session: &Session) -> Result<()> {
     let decoder = random_decoder(arguments.layers.into(), &device)?.with_recompute(arguments.recompute);
     let decoder = match (arguments.quantise, arguments.workload) {
         (None, _) => decoder,
-        (Some(blocks), Workload::Lora) => decoder.quantised(blocks.into()),
+        (Some(blocks), Workload::Lora) => decoder.quantised(blocks),
         (Some(_), _) => return Err(Error::Usage("--quantise is for `lore bench lora`".into())),
     };
     if arguments.workload == Workload::Modules {
@@ -227,7 +203,7 @@ fn estimated_memory(arguments: &BenchArguments, decoder: &Decoder) -> Option<u64
     match arguments.workload {
         Workload::Lora => Some(memory::of_module_step(
             &decoder.config,
-            arguments.quantise.map(Into::into),
+            arguments.quantise,
             &LoraConfig::default(),
             &train,
             Taught::Labels,

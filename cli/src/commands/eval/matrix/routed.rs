@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use lore_eval::task::{Form, Item};
 use lore_model::fingerprint::Fingerprint;
-use lore_route::Router;
+use lore_route::{Reader, Router};
 
 use super::Measured;
 use super::cost::Cost;
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::models::LoadedModel;
 
 /// What the row is called.
-const NAME: &str = "routed";
+pub(super) const NAME: &str = "routed";
 
 /// Chooses for every item among `modules`, by what it says before its answer, and takes what was `measured` of the chosen
 /// one: nothing is scored anew. There is no such row where a module has no router entry for this base.
@@ -39,9 +39,8 @@ pub(super) fn routed(
     let base = &measured[0];
     let mut results = Vec::with_capacity(questions.len());
     for (place, question) in questions.iter().enumerate() {
-        let windows =
-            question.2.iter().map(|item| Ok(reader.window(&tokens(item, model)?))).collect::<Result<Vec<_>>>()?;
-        let views = reader.read(&windows);
+        let texts = question.2.iter().map(|item| seen(item, model, &reader)).collect::<Result<Vec<_>>>()?;
+        let views = reader.read(&texts);
         // In memory only: no single model gives it, so nobody could verify its file.
         let samples = views.iter().enumerate().map(|(item, view)| {
             let chosen = router.choose_for(view, 1).picks.first().map_or(base, |(name, _)| row(name));
@@ -55,18 +54,19 @@ pub(super) fn routed(
     Ok(Some(Measured { name: NAME.into(), results, cost: Cost::of_one_at_a_time(&base.cost, candidates) }))
 }
 
-/// What a router sees of an item: what is asked, not the answer. Where nothing is asked that is all of its text: sentences
-/// of which one is right, a passage that is scored.
-fn seen(item: &Item) -> String {
-    match &item.form {
-        Form::Rolling { text, .. } => text.clone(),
-        Form::Choice { context, choices, .. } if context.trim().is_empty() => choices.join("\n"),
-        Form::Choice { context, .. } | Form::Cloze { context, .. } | Form::Generate { context, .. } => context.clone(),
-    }
-}
-
-fn tokens(item: &Item, model: &LoadedModel) -> Result<Vec<u32>> {
+/// What a router sees of an item: the end of what is asked, not the answer. Where nothing is asked that is the text itself:
+/// sentences of which one is right, or the beginning of a passage.
+fn seen(item: &Item, model: &LoadedModel, reader: &Reader) -> Result<Vec<u32>> {
     let refused = |error| Error::Failed(format!("the tokenizer: {error}"));
-    let ids = model.files.tokenizer.encode(seen(item), false).map_err(refused)?;
-    Ok([&[model.start], ids.get_ids()].concat())
+    let tokens = |text: &str| -> Result<Vec<u32>> {
+        let ids = model.files.tokenizer.encode(text, false).map_err(refused)?;
+        Ok([&[model.start], ids.get_ids()].concat())
+    };
+    match &item.form {
+        Form::Rolling { text, .. } => tokens(text),
+        Form::Choice { context, choices, .. } if context.trim().is_empty() => tokens(&choices.join("\n")),
+        Form::Choice { context, .. } | Form::Cloze { context, .. } | Form::Generate { context, .. } => {
+            Ok(reader.window(&tokens(context)?))
+        }
+    }
 }

@@ -8,6 +8,7 @@ use lore_eval::combinations::combinations;
 use lore_model::save::StoredType;
 use lore_modules::{Adapter, null, peft};
 
+use super::routed;
 use crate::commands::eval::asked::name_of;
 use crate::error::{Error, Result};
 use crate::location::WeightedModule;
@@ -73,7 +74,7 @@ pub(super) fn rows(run: &Path, wanted: &Wanted) -> Result<Vec<Loaded>> {
             rows.push(Loaded { name, modules: vec![at(&path, 1.0)] });
         }
     }
-    let mut names: Vec<&String> = rows.iter().map(|row| &row.name).collect();
+    let mut names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).chain([routed::NAME]).collect();
     names.sort();
     if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         let message =
@@ -173,5 +174,8 @@ mod tests {
         let off_topic = vec![PathBuf::from("elsewhere/hills"), PathBuf::from("other/hills")];
         let message = rows(run.path(), &Wanted { off_topic, ..Wanted::default() }).unwrap_err().to_string();
         assert!(message.contains("two rows of the matrix are called `off-topic-hills`"), "{message}");
+        fs::create_dir_all(path("modules/routed")).unwrap();
+        let message = rows(run.path(), &Wanted::default()).unwrap_err().to_string();
+        assert!(message.contains("two rows of the matrix are called `routed`"), "{message}");
     }
 }
