@@ -127,7 +127,7 @@ impl Objective for Distillation {
     }
 
     fn loss(&self, parameters: &Tracked, micro: &Micro) -> (Tensor<2>, Figures) {
-        let student = self.student.with_parameters(|name, tensor| parameters.get(name).unwrap_or(tensor));
+        let student = parameters.put_into(&self.student);
         let own = self.writes(micro.step);
         let tokens = if own { self.rewritten(&student, micro) } else { micro.tokens.clone() };
         let (target, states) = match &self.taught {
@@ -181,7 +181,7 @@ pub struct NextToken(pub Decoder);
 
 impl Objective for NextToken {
     fn loss(&self, parameters: &Tracked, micro: &Micro) -> (Tensor<2>, Figures) {
-        let decoder = self.0.with_parameters(|name, tensor| parameters.get(name).unwrap_or(tensor));
+        let decoder = parameters.put_into(&self.0);
         let hidden = decoder.hidden(micro.tokens.clone(), micro.sequences.clone());
         head_loss(hidden, decoder.head(), Target::Labels(micro.targets.clone()), micro.weights.clone())
     }

@@ -6,7 +6,7 @@ use crate::config::ModelConfig;
 use crate::cpu::rotary::RotaryTable;
 use crate::error::Error;
 use crate::ops::attention::attention;
-use crate::ops::embedding::embedding;
+use crate::ops::embedding::{PickedRows, embedding};
 use crate::ops::recompute::recomputed;
 use crate::ops::rms_norm::rms_norm;
 use crate::ops::row_updates::RowUpdate;
@@ -22,6 +22,9 @@ mod loading;
 /// Longest position that rotary tables are made for.
 const MAX_POSITIONS: usize = 32_768;
 
+/// What the table of token embeddings is called.
+pub const EMBEDDINGS: &str = "model.embed_tokens.weight";
+
 /// A decoder with its weights on one device. Cloning shares the weights.
 #[derive(Clone, Debug)]
 pub struct Decoder {
@@ -36,6 +39,7 @@ pub struct Decoder {
     /// Untied head, `[vocabulary, hidden]`.
     pub lm_head: Option<Tensor<2>>,
     recompute: bool,
+    picked: Option<PickedRows>,
     table: Arc<RotaryTable>,
 }
 
@@ -44,7 +48,7 @@ impl Decoder {
     /// is expanded.
     pub fn parameters(&self) -> Vec<(String, Tensor<2>)> {
         let mut all = BTreeMap::new();
-        all.insert("model.embed_tokens.weight".to_owned(), self.embedding.clone());
+        all.insert(EMBEDDINGS.to_owned(), self.embedding.clone());
         all.insert("model.norm.weight".to_owned(), self.norm.clone());
         if let Some(head) = &self.lm_head {
             all.insert("lm_head.weight".to_owned(), head.clone());
@@ -73,12 +77,12 @@ impl Decoder {
     /// The same decoder with each of its tensors replaced, none in blocks any more; updates are kept.
     pub fn with_parameters(&self, mut replace: impl FnMut(&str, Tensor<2>) -> Tensor<2>) -> Self {
         let mut tensors: BTreeMap<String, Tensor<2>> = self.parameters().into_iter().collect();
-        let mut decoder = Self::build(&self.config, |name, _| {
+        let replaced = |name: &str, _| {
             let tensor = tensors.remove(name).expect("a decoder holds every expected tensor");
             Ok(replace(name, tensor))
-        })
-        .expect("replacing tensors cannot fail");
-        decoder.table = self.table.clone();
+        };
+        let mut decoder = Self::build_with(&self.config, self.table.clone(), replaced, &|block| block)
+            .expect("replacing tensors cannot fail");
         decoder.recompute = self.recompute;
         let updates = self.blocks.iter().flat_map(|block| block.projections().map(|(_, p)| p.update.clone()));
         let slots = decoder.blocks.iter_mut().flat_map(|block| block.projections_mut().map(|(_, p)| &mut p.update));
@@ -119,6 +123,12 @@ impl Decoder {
     /// third more work for a fraction of the memory.
     pub fn with_recompute(mut self, recompute: bool) -> Self {
         self.recompute = recompute;
+        self
+    }
+
+    /// The same decoder, collecting the gradient of its token embeddings in `rows` instead of in the graph.
+    pub fn with_picked_rows(mut self, rows: PickedRows) -> Self {
+        self.picked = Some(rows);
         self
     }
 
@@ -228,7 +238,7 @@ impl Decoder {
     fn embed(&self, tokens: Arc<Vec<u32>>, sequences: &Sequences) -> Tensor<2> {
         assert_eq!(tokens.len(), sequences.rows(), "one token per row");
         assert!(sequences.longest() <= self.max_positions(), "sequence longer than the model's positions");
-        embedding(self.embedding.clone(), tokens)
+        embedding(self.embedding.clone(), tokens, self.picked.clone())
     }
 }
 

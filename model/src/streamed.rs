@@ -51,7 +51,7 @@ impl<'a> StreamedDecoder<'a> {
             .map(|(tokens, sequences)| {
                 assert_eq!(tokens.len(), sequences.rows(), "one token per row");
                 assert!(sequences.longest() <= table.positions(), "sequence longer than the model's positions");
-                embedding(embeddings.clone(), tokens.clone())
+                embedding(embeddings.clone(), tokens.clone(), None)
             })
             .collect();
         drop(embeddings);

@@ -1,6 +1,9 @@
 //! What is trained: named tensors outside any graph, and their tracked copies for one step.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Gradients, Tensor};
+use lore_model::Decoder;
+use lore_model::decoder::EMBEDDINGS;
+use lore_model::ops::embedding::PickedRows;
 use std::collections::BTreeMap;
 
 /// Trainable tensors by name, in the order of their names.
@@ -16,7 +19,8 @@ impl Parameters {
     /// Leaves of a new graph that share these tensors' memory.
     pub fn track(&self) -> Tracked {
         let leaf = |tensor: &Tensor<2>| Tensor::from_inner(tensor.clone()).require_grad();
-        Tracked(self.0.iter().map(|(name, tensor)| (name.clone(), leaf(tensor))).collect())
+        let leaves = self.0.iter().map(|(name, tensor)| (name.clone(), leaf(tensor))).collect();
+        Tracked { leaves, picked: PickedRows::default() }
     }
 
     /// Names and tensors in order.
@@ -52,15 +56,37 @@ impl Parameters {
 
 /// Parameters as leaves of one step's graph.
 #[derive(Clone, Debug)]
-pub struct Tracked(BTreeMap<String, Tensor<2>>);
+pub struct Tracked {
+    leaves: BTreeMap<String, Tensor<2>>,
+    picked: PickedRows,
+}
 
 impl Tracked {
     /// A tracked tensor by name, if it is trained.
     pub fn get(&self, name: &str) -> Option<Tensor<2>> {
-        self.0.get(name).cloned()
+        self.leaves.get(name).cloned()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Tensor<2>)> {
-        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    /// `decoder` with those of its own tensors that are trained tracked. The gradient of its token embeddings is collected
+    /// beside the graph.
+    pub fn put_into(&self, decoder: &Decoder) -> Decoder {
+        let decoder = decoder.with_parameters(|name, tensor| self.get(name).unwrap_or(tensor));
+        match self.leaves.contains_key(EMBEDDINGS) {
+            true => decoder.with_picked_rows(self.picked.clone()),
+            false => decoder,
+        }
+    }
+
+    /// The gradient of each tensor that has one, taken out of `gradients`; a tensor without a loss has none.
+    pub(crate) fn gradients(&self, mut gradients: Gradients) -> BTreeMap<String, Tensor<2>> {
+        let taken = self.leaves.iter().filter_map(|(name, leaf)| {
+            let mut gradient = leaf.grad_remove(&mut gradients);
+            if name == EMBEDDINGS && !self.picked.is_empty() {
+                let whole = gradient.unwrap_or_else(|| Tensor::zeros(leaf.dims(), &leaf.device()));
+                gradient = Some(self.picked.drain_into(whole));
+            }
+            gradient.map(|gradient| (name.clone(), gradient))
+        });
+        taken.collect()
     }
 }

@@ -244,15 +244,12 @@ fn gradients_of(
         let tracked = parameters.track();
         let (loss, part) = objective.loss(&tracked, &micro);
         figures.add(part);
-        let mut gradients = loss.backward();
-        for (name, tensor) in tracked.iter() {
-            if let Some(gradient) = tensor.grad_remove(&mut gradients) {
-                let sum = match sums.remove(name) {
-                    Some(sum) => sum + gradient,
-                    None => gradient,
-                };
-                sums.insert(name.to_owned(), sum);
-            }
+        for (name, gradient) in tracked.gradients(loss.backward()) {
+            let sum = match sums.remove(&name) {
+                Some(sum) => sum + gradient,
+                None => gradient,
+            };
+            sums.insert(name, sum);
         }
     }
     Some((sums, figures))

@@ -1,8 +1,9 @@
 //! How a decoder is put together: from files or from tensors, in `f32` or with its matrices in blocks.
 
-use super::{Decoder, matrix_shape, rotary_table};
+use super::{Decoder, EMBEDDINGS, matrix_shape, rotary_table};
 use crate::block::Block;
 use crate::config::ModelConfig;
+use crate::cpu::rotary::RotaryTable;
 use crate::error::Error;
 use crate::ops::host::matrix;
 use crate::projection::Weight;
@@ -68,7 +69,7 @@ impl Decoder {
             not_finite.extend(not_finite_values(name, &values));
             Ok(matrix(values, rows, columns, device))
         };
-        let decoder = Self::build_with(&config, get, finish)?;
+        let decoder = Self::build_with(&config, Arc::new(rotary_table(&config)), get, finish)?;
         if not_finite.is_empty() {
             Ok(decoder)
         } else {
@@ -84,12 +85,13 @@ impl Decoder {
         config: &ModelConfig,
         get: impl FnMut(&str, [usize; 2]) -> Result<Tensor<2>, Error>,
     ) -> Result<Self, Error> {
-        Self::build_with(config, get, &|block| block)
+        Self::build_with(config, Arc::new(rotary_table(config)), get, &|block| block)
     }
 
     /// [`Decoder::build`]; every block goes through `finish` before the next one's tensors are asked for.
-    fn build_with(
+    pub(super) fn build_with(
         config: &ModelConfig,
+        table: Arc<RotaryTable>,
         mut get: impl FnMut(&str, [usize; 2]) -> Result<Tensor<2>, Error>,
         finish: &dyn Fn(Block) -> Block,
     ) -> Result<Self, Error> {
@@ -110,10 +112,9 @@ impl Decoder {
             }
         }
         let mut take = |name: &str| outside.remove(name).expect("every expected tensor was collected");
-        let (embedding, norm) = (take("model.embed_tokens.weight"), take("model.norm.weight"));
+        let (embedding, norm) = (take(EMBEDDINGS), take("model.norm.weight"));
         let lm_head = (!config.tie_word_embeddings).then(|| take("lm_head.weight"));
-        let table = Arc::new(rotary_table(config));
-        Ok(Self { config: config.clone(), embedding, blocks, norm, lm_head, recompute: false, table })
+        Ok(Self { config: config.clone(), embedding, blocks, norm, lm_head, recompute: false, picked: None, table })
     }
 
     /// The same decoder with the matrices of its projections rounded to blocks and frozen.

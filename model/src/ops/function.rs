@@ -14,10 +14,6 @@ use std::fmt::Debug;
 
 /// An operation on `N` matrices with a hand-written gradient. Tensors it is given are never in a graph.
 pub trait Function<const N: usize>: Clone + Debug + Send + 'static {
-    /// Whether its gradients are zero but for a few rows, so that they should be added into what is there already rather
-    /// than that into them: a matrix of zeros nobody writes takes no memory.
-    const MOSTLY_ZERO: bool = false;
-
     /// The result, and what [`Function::backward`] needs of it when `wanted` (which inputs will want a
     /// gradient) has any.
     fn forward(&self, inputs: [Tensor<2>; N], wanted: [bool; N]) -> (Tensor<2>, Vec<Tensor<2>>);
@@ -62,10 +58,7 @@ where
         for (parent, result) in ops.parents.into_iter().zip(results) {
             if let (Some(parent), Some(result)) = (parent, result) {
                 let primitive = result.try_into_primitive::<B>().expect("a function's gradients stay on its backend");
-                // A second holder keeps the backend from adding into this one.
-                let held = F::MOSTLY_ZERO.then(|| primitive.clone());
                 grads.register::<B>(parent.id, primitive);
-                drop(held);
             }
         }
     }

@@ -40,7 +40,7 @@ fn swiglu_matches() {
 fn embedding_matches_with_repeated_tokens() {
     check(
         &[M::random(6, 3, 9)],
-        |x| embedding(x[0].clone(), Arc::new(vec![2, 5, 2, 0])),
+        |x| embedding(x[0].clone(), Arc::new(vec![2, 5, 2, 0]), None),
         |x| [2, 5, 2, 0].iter().flat_map(|&t| (0..3).map(move |c| (t, c))).map(|(t, c)| x[0].at(t, c)).collect(),
     );
 }
