@@ -7,16 +7,27 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor};
 use lore_datasets::batches::Batch;
+use lore_model::Decoder;
+use lore_model::config::ModelConfig;
 use lore_model::ops::head::{Target, head_loss};
 use lore_model::ops::host::{matrix, values};
 use lore_model::sampling::Random;
 use lore_train::{Figures, Micro, Objective, Parameters, Tracked, gradients};
-use toy::{NextToken, batch_logits, decoder, ragged_batch};
+use toy::{NextToken, batch_logits, config, decoder, decoder_of, ragged_batch};
 
 type Gradients = BTreeMap<String, Vec<f64>>;
 
 fn gradient(objective: &NextToken, batch: &Batch, parts: usize) -> (Gradients, Figures) {
-    let (found, figures) = gradients(&objective.parameters(), 0, batch, parts, objective).unwrap();
+    gradient_of(&objective.parameters(), objective, batch, parts)
+}
+
+fn gradient_of(
+    parameters: &Parameters,
+    objective: &dyn Objective,
+    batch: &Batch,
+    parts: usize,
+) -> (Gradients, Figures) {
+    let (found, figures) = gradients(parameters, 0, batch, parts, objective).unwrap();
     let wide = |tensor: &Tensor<2>| values(tensor).into_iter().map(f64::from).collect();
     (found.iter().map(|(name, tensor)| (name.clone(), wide(tensor))).collect(), figures)
 }
@@ -62,6 +73,32 @@ fn accumulation_does_not_change_the_gradient() {
         }
     }
     println!("largest relative difference between splits: {worst:e}");
+}
+
+/// [`NextToken`] with the gradient of its embeddings in the graph.
+struct InGraph(Decoder);
+
+impl Objective for InGraph {
+    fn loss(&self, parameters: &Tracked, micro: &Micro) -> (Tensor<2>, Figures) {
+        let model = self.0.with_parameters(|name, tensor| parameters.get(name).unwrap_or(tensor));
+        let hidden = model.hidden(micro.tokens.clone(), micro.sequences.clone());
+        head_loss(hidden, model.head(), Target::Labels(micro.targets.clone()), micro.weights.clone())
+    }
+}
+
+#[test]
+fn the_gradient_of_embeddings_is_the_same_beside_the_graph() {
+    for tie_word_embeddings in [true, false] {
+        let decoder = decoder_of(&ModelConfig { tie_word_embeddings, ..config(2) }, 5);
+        let batch = ragged_batch(&[5, 31, 2], 3);
+        for parts in [1, 2] {
+            let (beside, _) = gradient(&NextToken(decoder.clone()), &batch, parts);
+            let parameters = Parameters::new(decoder.parameters());
+            let (inside, _) = gradient_of(&parameters, &InGraph(decoder.clone()), &batch, parts);
+            let difference = relative_difference(&beside, &inside);
+            assert!(difference <= 1e-6, "tied: {tie_word_embeddings}, {parts} parts: {difference}");
+        }
+    }
 }
 
 #[test]

@@ -68,10 +68,17 @@ fn attention_over_several_blocks_matches() {
 
 #[test]
 fn a_shared_prefix_is_the_same_as_repeating_it() {
-    let heads = Heads { query: 4, key_value: 2, dim: 4 };
+    // Narrower and wider than the vectors a single query is multiplied in.
+    for dim in [4, 20, 32] {
+        shared_prefix(Heads { query: 4, key_value: 2, dim });
+    }
+}
+
+fn shared_prefix(heads: Heads) {
     let (prefix, ends) = (70, [1, 5, 66]);
     let rows = prefix + ends.iter().sum::<usize>();
-    let [q, k, v] = [(16, 1), (8, 2), (8, 3)].map(|(width, seed)| M::random(rows, width, seed));
+    let (wide, narrow) = (heads.query * heads.dim, heads.key_value * heads.dim);
+    let [q, k, v] = [(wide, 1), (narrow, 2), (narrow, 3)].map(|(width, seed)| M::random(rows, width, seed));
     let parts: Vec<(usize, Option<usize>)> =
         std::iter::once((prefix, None)).chain(ends.map(|length| (length, Some(0)))).collect();
     let branching = Arc::new(Sequences::branching(&parts));
@@ -85,8 +92,8 @@ fn a_shared_prefix_is_the_same_as_repeating_it() {
             v: own.iter().flat_map(|&r| m.v[r * m.columns..(r + 1) * m.columns].to_vec()).collect(),
         };
         let alone = naive_attention(&[pick(&q), pick(&k), pick(&v)], &[prefix + length], heads);
-        for i in 0..length * 16 {
-            let (found, expected) = (shared[first * 16 + i], alone[prefix * 16 + i]);
+        for i in 0..length * wide {
+            let (found, expected) = (shared[first * wide + i], alone[prefix * wide + i]);
             assert!((f64::from(found) - expected).abs() < 1e-5, "{found} against {expected}");
         }
         first += length;

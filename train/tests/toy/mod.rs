@@ -53,9 +53,13 @@ pub fn config(layers: usize) -> ModelConfig {
 
 /// Random weights: norms around 1, everything else normal.
 pub fn decoder(layers: usize, seed: u64) -> Decoder {
+    decoder_of(&config(layers), seed)
+}
+
+/// As [`decoder`], of any shape.
+pub fn decoder_of(config: &ModelConfig, seed: u64) -> Decoder {
     let mut random = Random::new(seed, 77);
-    let config = config(layers);
-    let build = Decoder::build(&config, |name, [rows, columns]| {
+    let build = Decoder::build(config, |name, [rows, columns]| {
         let (middle, spread) = if name.ends_with("norm.weight") { (1.0, 0.1) } else { (0.0, 0.15) };
         let draw = (0..rows * columns).map(|_| (middle + spread * random.normal()) as f32).collect();
         Ok(matrix(draw, rows, columns, &Device::flex()))
@@ -134,7 +138,7 @@ impl NextToken {
 
 impl Objective for NextToken {
     fn loss(&self, parameters: &Tracked, micro: &Micro) -> (Tensor<2>, Figures) {
-        let model = self.0.with_parameters(|name, tensor| parameters.get(name).unwrap_or(tensor));
+        let model = parameters.put_into(&self.0);
         let hidden = model.hidden(micro.tokens.clone(), micro.sequences.clone());
         head_loss(hidden, model.head(), Target::Labels(micro.targets.clone()), micro.weights.clone())
     }
