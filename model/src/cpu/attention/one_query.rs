@@ -28,7 +28,14 @@ vectorised! {
                     }
                 }
                 let rest: f32 = query_rest.iter().zip(key_rest).map(|(query, key)| query * key).sum();
-                out[head * columns + row] = scale * (lanes.iter().sum::<f32>() + rest);
+                // In halves, which are added side by side.
+                for i in 0..8 {
+                    lanes[i] += lanes[i + 8];
+                }
+                for i in 0..4 {
+                    lanes[i] += lanes[i + 4];
+                }
+                out[head * columns + row] = scale * ((lanes[0] + lanes[2]) + (lanes[1] + lanes[3]) + rest);
             }
         }
     }
