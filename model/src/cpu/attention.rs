@@ -9,8 +9,6 @@ use super::{exp::exp, vectorised};
 use rayon::prelude::*;
 use std::ops::Range;
 
-mod one_query;
-
 /// Queries whose scores are computed together.
 const BLOCK: usize = 64;
 
@@ -116,7 +114,7 @@ pub fn forward(q: &[f32], k: &[f32], v: &[f32], spans: &[Span], heads: Heads) ->
     let shared_lse = SharedRows::new(&mut lse, heads.query);
     let scale = (heads.dim as f32).sqrt().recip();
     let group = heads.query / heads.key_value;
-    // A span with one query computes the heads that share keys together.
+    // A span with one query computes the heads that share keys together, as the rows of one block.
     let tasks: Vec<(&Span, usize)> = spans
         .iter()
         .flat_map(|span| {
@@ -125,46 +123,30 @@ pub fn forward(q: &[f32], k: &[f32], v: &[f32], spans: &[Span], heads: Heads) ->
         })
         .collect();
     tasks.par_iter().for_each_init(Scratch::default, |scratch, &(span, index)| {
-        let (past, prefix) = (span.past(), span.prefix.len());
-        if span.queries.len() == 1 {
-            let (row, first_head, seen) = (span.queries.start, index * group, past + 1);
-            let [scores, output, sums] = scratch.buffers([group * seen, group * heads.dim, group]);
-            let queries = &q[row * width + first_head * heads.dim..][..group * heads.dim];
-            let parts = [span.prefix.clone(), span.keys.clone()];
-            for (rows, column) in parts.clone().into_iter().zip([0, prefix]) {
-                let keys = head(k, rows, heads.key_value, heads.dim, index);
-                one_query::scores(&mut scores[column..], seen, queries, keys, scale);
-            }
-            softmax_rows(scores, seen, seen, 0, sums);
-            output.fill(0.0);
-            for (rows, column) in parts.into_iter().zip([0, prefix]) {
-                let values = head(v, rows, heads.key_value, heads.dim, index);
-                one_query::add_values(output, &scores[column..], seen, values);
-            }
-            // SAFETY: a task owns the columns of its heads in the row of its span.
-            #[allow(unsafe_code)]
-            let (target, target_lse) = unsafe {
-                let target = shared_out.part(row, first_head * heads.dim, output.len());
-                (target, shared_lse.part(row, first_head, group))
-            };
-            target.copy_from_slice(output);
-            target_lse.copy_from_slice(sums);
-            return;
-        }
+        let past = span.past();
+        let prefix = span.prefix.len();
+        let single = span.queries.len() == 1;
         for start in (0..span.queries.len()).step_by(BLOCK) {
             let block = start..(start + BLOCK).min(span.queries.len());
             let first_row = span.queries.start + block.start;
             let seen = past + block.end;
             let own = span.keys.start..span.keys.start + seen - prefix;
-            let (kv_head, rows) = (index / group, block.len());
-            let queries = head(q, first_row..first_row + rows, heads.query, heads.dim, index);
+            let (first_head, kv_head, rows) =
+                if single { (index * group, index, group) } else { (index, index / group, block.len()) };
+            let queries = if single {
+                let at = first_row * width + first_head * heads.dim;
+                Matrix::new(&q[at..at + group * heads.dim], group, heads.dim)
+            } else {
+                head(q, first_row..first_row + rows, heads.query, heads.dim, first_head)
+            };
             let [scores, output, sums] = scratch.buffers([rows * seen, rows * heads.dim, rows]);
             for (keys, column) in [(span.prefix.clone(), 0), (own.clone(), prefix)] {
                 let key = head(k, keys, heads.key_value, heads.dim, kv_head);
                 let part = &mut scores[column..];
                 matmul_strided(part, seen, queries, key.transposed(), scale, Output::Replace, Threads::One);
             }
-            softmax_rows(scores, seen, past + block.start + 1, 1, sums);
+            // Each row of a block sees one key more; heads of one query see all.
+            softmax_rows(scores, seen, past + block.start + 1, usize::from(!single), sums);
             // The own keys are never none: they hold the queries themselves.
             for (keys, column, how) in [(own, prefix, Output::Replace), (span.prefix.clone(), 0, Output::Accumulate)] {
                 let probabilities = Matrix::strided(&scores[column..], rows, keys.len(), seen);
@@ -172,12 +154,11 @@ pub fn forward(q: &[f32], k: &[f32], v: &[f32], spans: &[Span], heads: Heads) ->
                 matmul(output, probabilities, value, 1.0, how, Threads::One);
             }
             for (i, (output, sum)) in output.chunks_exact(heads.dim).zip(sums.iter()).enumerate() {
-                // SAFETY: a task owns the columns of its head in the rows of its span.
+                let (row, head) = if single { (first_row, first_head + i) } else { (first_row + i, first_head) };
+                // SAFETY: a task owns the columns of its heads in the rows of its span.
                 #[allow(unsafe_code)]
-                let (target, target_lse) = unsafe {
-                    let target = shared_out.part(first_row + i, index * heads.dim, heads.dim);
-                    (target, shared_lse.part(first_row + i, index, 1))
-                };
+                let (target, target_lse) =
+                    unsafe { (shared_out.part(row, head * heads.dim, heads.dim), shared_lse.part(row, head, 1)) };
                 target.copy_from_slice(output);
                 target_lse[0] = *sum;
             }
