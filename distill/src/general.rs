@@ -81,7 +81,7 @@ pub fn write(
         return Err(Error::NoOpenings);
     }
     let io = |action: &'static str| move |source| Error::Io { action, path: file.to_owned(), source };
-    let mut texts = read_whole_batches(file, writing.batch).map_err(io("read"))?;
+    let mut texts = read_whole_batches(file, writing).map_err(io("read"))?;
     // Whatever a crash left of the last batch is dropped; the rest is not lost to a full disk.
     let kept: String = texts.iter().map(line).collect();
     let partial = file.with_extension("partial");
@@ -91,7 +91,8 @@ pub fn write(
     let mut task = progress.task("general English", Some(writing.tokens.saturating_sub(total)), Unit::Tokens);
     while total < writing.tokens {
         let first = texts.len() as u64;
-        let chosen: Vec<usize> = (first..first + writing.batch as u64)
+        let count = texts_to_write(writing, texts.len(), total);
+        let chosen: Vec<usize> = (first..first + count as u64)
             .map(|index| (Random::new(writing.seed, index).bits() % openings.len() as u64) as usize)
             .collect();
         let prompts: Vec<Vec<u32>> =
@@ -107,7 +108,7 @@ pub fn write(
         let mut drawn = 0;
         let continuations = generate(teacher, &prompts, &generation, |_, _| {
             drawn += 1;
-            if drawn == writing.batch {
+            if drawn == count {
                 task.advance(drawn as u64);
                 drawn = 0;
             }
@@ -127,13 +128,21 @@ pub fn write(
     Ok(texts)
 }
 
+/// How many texts the next batch has: no more than what is missing needs if they come out as long as those before, the
+/// first of them as long as they may be.
+fn texts_to_write(writing: &Writing, written: usize, total: u64) -> usize {
+    let mean = if written == 0 { writing.length as f64 } else { total as f64 / written as f64 };
+    let needed = (writing.tokens.saturating_sub(total) as f64 / mean.max(1.0)).ceil() as usize;
+    needed.clamp(1, writing.batch.max(1))
+}
+
 fn line(text: &Written) -> String {
     let mut line = serde_json::to_string(text).expect("a text is plain data");
     line.push('\n');
     line
 }
 
-fn read_whole_batches(file: &Path, batch: usize) -> std::io::Result<Vec<Written>> {
+fn read_whole_batches(file: &Path, writing: &Writing) -> std::io::Result<Vec<Written>> {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -146,6 +155,13 @@ fn read_whole_batches(file: &Path, batch: usize) -> std::io::Result<Vec<Written>
         .take_while(|(i, text): &(usize, Written)| text.index == *i as u64)
         .map(|(_, text)| text)
         .collect();
-    texts.truncate(texts.len() / batch.max(1) * batch.max(1));
+    let (mut whole, mut total) = (0, 0);
+    while total < writing.tokens {
+        let count = texts_to_write(writing, whole, total);
+        let Some(batch) = texts.get(whole..whole + count) else { break };
+        total += batch.iter().map(|text| text.tokens.len() as u64).sum::<u64>();
+        whole += count;
+    }
+    texts.truncate(whole);
     Ok(texts)
 }

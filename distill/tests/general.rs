@@ -47,6 +47,10 @@ fn texts_are_as_long_and_as_varied_as_asked_for() {
     assert!(total >= writing.tokens);
     let last_batch: u64 = texts[texts.len() - 4..].iter().map(|text| text.tokens.len() as u64).sum();
     assert!(total - last_batch < writing.tokens, "no more batches than needed");
+    // Sixteen at a time, the last of them fewer: no batch is begun whole for a few missing tokens.
+    let wide = write(&decoder(2, 1), &openings(), &self::writing(16), &folder.path().join("wide"), &Silent).unwrap();
+    let written: u64 = wide.iter().map(|text| text.tokens.len() as u64).sum();
+    assert!((writing.tokens..writing.tokens + 3 * writing.length as u64).contains(&written), "{written}");
     assert!(chosen.iter().filter(|&&count| count > 0).count() >= 3, "{chosen:?}");
     assert!(texts.iter().any(|text| text.tokens.len() == writing.length), "some text fills its room");
     let on_disk: Vec<Written> =

@@ -71,6 +71,10 @@ impl Stage for GeneralStage {
         })
     }
 
+    fn schema(&self) -> u32 {
+        2
+    }
+
     fn resumable(&self) -> bool {
         true
     }
