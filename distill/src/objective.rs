@@ -86,7 +86,7 @@ impl Distillation {
 
     /// The student with its tensors replaced by trained ones.
     pub fn student(&self, parameters: &Parameters) -> Decoder {
-        self.student.with_parameters(|name, tensor| parameters.get(name).cloned().unwrap_or(tensor))
+        parameters.put_into(&self.student)
     }
 
     /// Whether the student writes the texts of a step itself: a function of seed and step, so that a resumed run does

@@ -1,17 +1,19 @@
 //! Log-likelihoods of tokens.
 //!
-//! On the CPU a score depends on its request alone, to the last bit: batches are ragged, so nothing is padded; a
-//! context is always computed apart from its continuations; and no product has so few rows that it would be rounded
-//! in another way.
+//! Whatever beginnings the texts of a batch have in common is computed once: a context with several continuations, examples
+//! before each question, two sentences that differ in a word.
+//!
+//! On the CPU a score depends on its request alone, to the last bit, all the same: batches are ragged, so nothing is
+//! padded; attention of sequences that share beginnings sums in one order wherever they part; and no product has so few
+//! rows that it would be rounded in another way.
 
 use burn::tensor::{Int, Tensor, TensorData};
 use lore_model::Decoder;
 use lore_model::ops::head::log_likelihoods;
 use lore_model::ops::host::{HostMatrix, matrix};
-use lore_model::ops::sequences::Sequences;
+use lore_model::ops::sequences::{Branch, Sequences};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// Rows computed at once.
@@ -31,6 +33,23 @@ pub struct TokenRequest {
     pub context: Vec<u32>,
     /// Tokens whose log-likelihood is wanted.
     pub continuation: Vec<u32>,
+}
+
+impl TokenRequest {
+    /// The tokens that are read: the last of the continuation predicts nothing that is asked for.
+    fn read(&self) -> impl Iterator<Item = u32> + '_ {
+        self.context.iter().chain(&self.continuation).copied().take(self.count())
+    }
+
+    /// How many tokens are read.
+    fn count(&self) -> usize {
+        if self.continuation.is_empty() { 0 } else { self.context.len() + self.continuation.len() - 1 }
+    }
+
+    /// How many tokens at the beginning both read.
+    fn shared(&self, other: &Self) -> usize {
+        self.read().zip(other.read()).take_while(|(a, b)| a == b).count()
+    }
 }
 
 /// What a model says of one continuation.
@@ -120,17 +139,14 @@ pub fn score_batches(
             return Err(Error::TooLong { index, length, limit });
         }
     }
-    let groups = groups(requests, batch_rows);
-    let mut rest = groups.as_slice();
+    // Neighbours in the order of their tokens have most in common.
+    let mut order: Vec<usize> = (0..requests.len()).collect();
+    order.sort_by(|&a, &b| requests[a].read().cmp(requests[b].read()).then(a.cmp(&b)));
+    let mut rest = order.as_slice();
     while !rest.is_empty() {
-        let mut rows = 0;
-        let fitting = rest.iter().take_while(|group| {
-            rows += group.rows(requests);
-            rows <= batch_rows
-        });
-        let (batch, after) = rest.split_at(fitting.count().max(1));
+        let (batch, after) = rest.split_at(fitting(requests, rest, batch_rows));
         rest = after;
-        let tokens = batch.iter().map(|group| group.tokens(requests)).sum();
+        let tokens = batch.iter().map(|&index| requests[index].count()).sum();
         if on_batch(ScoredBatch { tokens, scores: score_batch(decoder, requests, batch) }).is_break() {
             break;
         }
@@ -138,89 +154,96 @@ pub fn score_batches(
     Ok(())
 }
 
-/// Requests with the same context, which is computed once for all of them.
-struct Group {
-    members: Vec<usize>,
+/// How many of the first requests have no more rows together than a batch has; at least one.
+fn fitting(requests: &[TokenRequest], order: &[usize], batch_rows: usize) -> usize {
+    let mut rows = requests[order[0]].count();
+    let fits = |pair: &&[usize]| {
+        let (before, request) = (&requests[pair[0]], &requests[pair[1]]);
+        rows += request.count() - request.shared(before);
+        rows <= batch_rows
+    };
+    1 + order.windows(2).take_while(fits).count()
 }
 
-impl Group {
-    fn rows(&self, requests: &[TokenRequest]) -> usize {
-        let own = |&i: &usize| requests[i].continuation.len().saturating_sub(1);
-        requests[self.members[0]].context.len() + self.members.iter().map(own).sum::<usize>()
-    }
-
-    /// Tokens of all members, however they were computed.
-    fn tokens(&self, requests: &[TokenRequest]) -> usize {
-        self.members.iter().map(|&i| requests[i].context.len() + requests[i].continuation.len() - 1).sum()
-    }
+/// The rows of a batch of requests in the order of their tokens, and what is asked of them.
+#[derive(Default)]
+struct Rows {
+    tokens: Vec<u32>,
+    branches: Vec<Branch>,
+    /// A row, the token asked for there, the request's place in the batch, the token's place in its continuation.
+    asked: Vec<(usize, u32, usize, usize)>,
 }
 
-/// Groups in the order of their size, largest first, so that batches fill evenly.
-fn groups(requests: &[TokenRequest], batch_rows: usize) -> Vec<Group> {
-    let mut by_context: BTreeMap<&[u32], Vec<usize>> = BTreeMap::new();
-    for (index, request) in requests.iter().enumerate() {
-        by_context.entry(&request.context).or_default().push(index);
-    }
-    let mut groups: Vec<Group> = Vec::new();
-    for (context, members) in by_context {
-        let mut rows = usize::MAX;
-        for index in members {
-            let own = requests[index].continuation.len().saturating_sub(1);
-            // A group that would not fit into one batch is continued by another with its own context rows.
-            if rows.saturating_add(own) > batch_rows {
-                groups.push(Group { members: Vec::new() });
-                rows = context.len();
+impl Rows {
+    fn of(requests: &[TokenRequest], batch: &[usize]) -> Self {
+        let mut rows = Self::default();
+        // Where the tokens of the request before are.
+        let mut path: Vec<Range<usize>> = Vec::new();
+        for (place, &index) in batch.iter().enumerate() {
+            let request = &requests[index];
+            let shared = place.checked_sub(1).map_or(0, |before| request.shared(&requests[batch[before]]));
+            path = beginning(&path, shared);
+            let own = request.count() - shared;
+            if own > 0 {
+                rows.branches.push(Branch { prefix: path.clone(), length: own });
+                path.push(rows.tokens.len()..rows.tokens.len() + own);
+                rows.tokens.extend(request.read().skip(shared));
             }
-            rows += own;
-            groups.last_mut().expect("pushed at the first member").members.push(index);
+            let predicting = path.iter().flat_map(Clone::clone).skip(request.context.len() - 1);
+            let asked = predicting.zip(&request.continuation).enumerate();
+            rows.asked.extend(asked.map(|(position, (row, &token))| (row, token, place, position)));
         }
+        rows.asked.sort_unstable();
+        rows
     }
-    groups.sort_by_key(|group| (std::cmp::Reverse(group.rows(requests)), group.members[0]));
-    groups
 }
 
-fn score_batch(decoder: &Decoder, requests: &[TokenRequest], batch: &[Group]) -> Vec<(usize, TokenScores)> {
-    let (mut tokens, mut parts, mut wanted, mut labels) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for group in batch {
-        let context = &requests[group.members[0]].context;
-        let parent = parts.len();
-        // The row of a token predicts the next one; the last token predicts nothing that is asked for.
-        tokens.extend_from_slice(context);
-        parts.push((context.len(), None));
-        let last_of_context = tokens.len() - 1;
-        for &i in &group.members {
-            let continuation = &requests[i].continuation;
-            let Some((_, predicted_from)) = continuation.split_last() else { continue };
-            wanted.push(last_of_context);
-            wanted.extend(tokens.len()..tokens.len() + predicted_from.len());
-            labels.extend_from_slice(continuation);
-            if !predicted_from.is_empty() {
-                tokens.extend_from_slice(predicted_from);
-                parts.push((predicted_from.len(), Some(parent)));
-            }
-        }
-    }
-    if wanted.is_empty() {
-        let nothing = TokenScores { log_likelihoods: vec![], greedy: vec![] };
-        return batch.iter().flat_map(|group| &group.members).map(|&i| (i, nothing.clone())).collect();
+/// The first `count` rows of a path.
+fn beginning(path: &[Range<usize>], count: usize) -> Vec<Range<usize>> {
+    let mut left = count;
+    let parts = path.iter().map(|rows| {
+        let taken = left.min(rows.len());
+        left -= taken;
+        rows.start..rows.start + taken
+    });
+    parts.filter(|rows| !rows.is_empty()).collect()
+}
+
+fn score_batch(decoder: &Decoder, requests: &[TokenRequest], batch: &[usize]) -> Vec<(usize, TokenScores)> {
+    let Rows { mut tokens, mut branches, asked } = Rows::of(requests, batch);
+    let mut scores: Vec<(usize, TokenScores)> = batch
+        .iter()
+        .map(|&index| {
+            let count = requests[index].continuation.len();
+            (index, TokenScores { log_likelihoods: vec![0.0; count], greedy: vec![false; count] })
+        })
+        .collect();
+    if asked.is_empty() {
+        return scores;
     }
     while tokens.len() < FEWEST_ROWS {
-        let filling = FILLING.min(decoder.max_positions());
-        tokens.extend(std::iter::repeat_n(tokens[0], filling));
-        parts.push((filling, None));
+        let length = FILLING.min(decoder.max_positions());
+        tokens.extend(std::iter::repeat_n(tokens[0], length));
+        branches.push(Branch { prefix: Vec::new(), length });
+    }
+    let mut wanted: Vec<usize> = asked.iter().map(|&(row, ..)| row).collect();
+    wanted.dedup();
+    let mut questions = Vec::with_capacity(asked.len());
+    for &(row, token, ..) in &asked {
+        let place = questions.last().map_or(0, |&(place, _)| place);
+        questions.push((place + usize::from(wanted[place] != row), token));
     }
     while wanted.len() < FEWEST_ROWS {
         wanted.push(wanted[0]);
-        labels.push(labels[0]);
     }
-    let hidden = decoder.hidden(Arc::new(tokens), Arc::new(Sequences::branching(&parts)));
-    let scores = log_likelihoods(&pick_rows(&hidden, &wanted), &decoder.head(), &labels);
-    let mut scores = scores.into_iter();
-    let one = |&i: &usize| {
-        let (log_likelihoods, greedy) = scores.by_ref().take(requests[i].continuation.len()).unzip();
-        (i, TokenScores { log_likelihoods, greedy })
-    };
-    batch.iter().flat_map(|group| &group.members).map(one).collect()
+    let hidden = decoder.hidden(Arc::new(tokens), Arc::new(Sequences::branching(&branches)));
+    let answers = log_likelihoods(&pick_rows(&hidden, &wanted), &decoder.head(), &questions);
+    for ((_, _, place, position), (log_likelihood, greedy)) in asked.into_iter().zip(answers) {
+        let (_, scores) = &mut scores[place];
+        scores.log_likelihoods[position] = log_likelihood;
+        scores.greedy[position] = greedy;
+    }
+    scores
 }
 
 fn pick_rows(hidden: &Tensor<2>, rows: &[usize]) -> Tensor<2> {
@@ -235,5 +258,48 @@ fn pick_rows(hidden: &Tensor<2>, rows: &[usize]) -> Tensor<2> {
             let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [rows.len()]), &hidden.device());
             hidden.clone().select(0, indices)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beginnings_are_rows_once() {
+        let request = |context: &[u32], continuation: &[u32]| TokenRequest {
+            context: context.to_vec(),
+            continuation: continuation.to_vec(),
+        };
+        let requests = [
+            request(&[1, 2, 4], &[5]),
+            request(&[1], &[2, 3, 9, 7]),
+            request(&[1, 2, 3], &[8, 6]),
+            request(&[4], &[]),
+            request(&[1, 2, 3], &[9]),
+        ];
+        let mut order: Vec<usize> = (0..requests.len()).collect();
+        order.sort_by(|&a, &b| requests[a].read().cmp(requests[b].read()));
+        // Read are nothing; 1 2 3; 1 2 3 8; 1 2 3 9; 1 2 4.
+        assert_eq!(order, [3, 4, 2, 1, 0]);
+        assert_eq!(fitting(&requests, &order, 4), 3);
+        assert_eq!(fitting(&requests, &order[1..], 1), 1);
+        let rows = Rows::of(&requests, &order);
+        assert_eq!(rows.tokens, [1, 2, 3, 8, 9, 4]);
+        let branch =
+            |shared: usize, length| Branch { prefix: beginning(&[Range { start: 0, end: 3 }], shared), length };
+        let expected = [branch(0, 3), branch(3, 1), branch(3, 1), branch(2, 1)];
+        assert_eq!(rows.branches, expected);
+        let asked = [
+            (0, 2, 3, 0),
+            (1, 3, 3, 1),
+            (2, 8, 2, 0),
+            (2, 9, 1, 0),
+            (2, 9, 3, 2),
+            (3, 6, 2, 1),
+            (4, 7, 3, 3),
+            (5, 5, 4, 0),
+        ];
+        assert_eq!(rows.asked, asked);
     }
 }

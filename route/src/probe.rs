@@ -33,7 +33,8 @@ fn losses(decoder: &Decoder, passages: &[Vec<u32>], tokens: usize) -> Vec<f64> {
         }
         let read = passage[..labels.len()].to_vec();
         let hidden = decoder.hidden(Arc::new(read), Arc::new(Sequences::whole(&[labels.len()])));
-        let scores = log_likelihoods(&hidden, &head, labels);
+        let asked: Vec<(usize, u32)> = labels.iter().copied().enumerate().collect();
+        let scores = log_likelihoods(&hidden, &head, &asked);
         -scores.iter().map(|(score, _)| f64::from(*score)).sum::<f64>() / labels.len() as f64
     };
     passages.iter().map(loss).collect()

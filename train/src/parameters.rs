@@ -38,6 +38,11 @@ impl Parameters {
         self.0.get(name)
     }
 
+    /// `decoder` with those of its own tensors that are among these replaced by them.
+    pub fn put_into(&self, decoder: &Decoder) -> Decoder {
+        decoder.with_parameters(|name, tensor| self.get(name).cloned().unwrap_or(tensor))
+    }
+
     /// Number of tensors.
     pub fn len(&self) -> usize {
         self.0.len()

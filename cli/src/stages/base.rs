@@ -239,7 +239,7 @@ fn train_control(request: &BaseRequest<'_>, untrained: &Decoder, mixture: &Mixtu
     let trained = train_under(&session.training, &run, initial, mixture, &objective, None, &*session.progress)?;
     // It is soon trained again should what follows fail.
     std::fs::remove_dir_all(&directory).map_err(Error::io(&directory))?;
-    Ok(untrained.with_parameters(|name, tensor| trained.parameters.get(name).cloned().unwrap_or(tensor)))
+    Ok(trained.parameters.put_into(untrained))
 }
 
 /// The model card.

@@ -3,11 +3,13 @@
 //! Scores exist for a block of queries at a time (the tiling of FlashAttention, Dao et al. 2022), so
 //! memory grows with the length of a sequence and not with its square.
 
-use super::matmul::{Matrix, Output, Threads, matmul, matmul_strided};
+use super::matmul::{Matrix, Output, Threads, matmul};
 use super::shared_rows::SharedRows;
 use super::{exp::exp, vectorised};
 use rayon::prelude::*;
 use std::ops::Range;
+
+pub mod branching;
 
 /// Queries whose scores are computed together.
 const BLOCK: usize = 64;
@@ -29,8 +31,8 @@ pub struct Heads {
 pub struct Span {
     /// Rows of the query matrix.
     pub queries: Range<usize>,
-    /// Rows of the key and value matrices that come before `keys`, shared with other sequences.
-    pub prefix: Range<usize>,
+    /// Rows of the key and value matrices that come before `keys`, shared with other sequences; for [`branching`] alone.
+    pub prefix: Vec<Range<usize>>,
     /// Rows of the key and value matrices.
     pub keys: Range<usize>,
 }
@@ -38,7 +40,7 @@ pub struct Span {
 impl Span {
     /// Positions of the sequence that come before its first query.
     pub fn past(&self) -> usize {
-        self.prefix.len() + self.keys.len() - self.queries.len()
+        self.prefix.iter().map(Range::len).sum::<usize>() + self.keys.len() - self.queries.len()
     }
 }
 
@@ -105,6 +107,9 @@ fn head<'a>(x: &'a [f32], rows: Range<usize>, heads: usize, dim: usize, index: u
 /// Attention output `[queries, query heads · dim]` and the log-sum-exp of the scores, `[queries, query heads]`.
 ///
 /// `q: [queries, query heads · dim]`, `k`, `v: [keys, key-value heads · dim]`, all rotated already.
+///
+/// # Panics
+/// When a sequence has a shared prefix.
 pub fn forward(q: &[f32], k: &[f32], v: &[f32], spans: &[Span], heads: Heads) -> (Vec<f32>, Vec<f32>) {
     let width = heads.query * heads.dim;
     let rows = q.len() / width;
@@ -123,14 +128,14 @@ pub fn forward(q: &[f32], k: &[f32], v: &[f32], spans: &[Span], heads: Heads) ->
         })
         .collect();
     tasks.par_iter().for_each_init(Scratch::default, |scratch, &(span, index)| {
+        assert!(span.prefix.is_empty(), "sequences that continue others are `branching`");
         let past = span.past();
-        let prefix = span.prefix.len();
         let single = span.queries.len() == 1;
         for start in (0..span.queries.len()).step_by(BLOCK) {
             let block = start..(start + BLOCK).min(span.queries.len());
             let first_row = span.queries.start + block.start;
             let seen = past + block.end;
-            let own = span.keys.start..span.keys.start + seen - prefix;
+            let keys = span.keys.start..span.keys.start + seen;
             let (first_head, kv_head, rows) =
                 if single { (index * group, index, group) } else { (index, index / group, block.len()) };
             let queries = if single {
@@ -140,19 +145,12 @@ pub fn forward(q: &[f32], k: &[f32], v: &[f32], spans: &[Span], heads: Heads) ->
                 head(q, first_row..first_row + rows, heads.query, heads.dim, first_head)
             };
             let [scores, output, sums] = scratch.buffers([rows * seen, rows * heads.dim, rows]);
-            for (keys, column) in [(span.prefix.clone(), 0), (own.clone(), prefix)] {
-                let key = head(k, keys, heads.key_value, heads.dim, kv_head);
-                let part = &mut scores[column..];
-                matmul_strided(part, seen, queries, key.transposed(), scale, Output::Replace, Threads::One);
-            }
+            let key = head(k, keys.clone(), heads.key_value, heads.dim, kv_head);
+            matmul(scores, queries, key.transposed(), scale, Output::Replace, Threads::One);
             // Each row of a block sees one key more; heads of one query see all.
             softmax_rows(scores, seen, past + block.start + 1, usize::from(!single), sums);
-            // The own keys are never none: they hold the queries themselves.
-            for (keys, column, how) in [(own, prefix, Output::Replace), (span.prefix.clone(), 0, Output::Accumulate)] {
-                let probabilities = Matrix::strided(&scores[column..], rows, keys.len(), seen);
-                let value = head(v, keys, heads.key_value, heads.dim, kv_head);
-                matmul(output, probabilities, value, 1.0, how, Threads::One);
-            }
+            let value = head(v, keys, heads.key_value, heads.dim, kv_head);
+            matmul(output, Matrix::new(scores, rows, seen), value, 1.0, Output::Replace, Threads::One);
             for (i, (output, sum)) in output.chunks_exact(heads.dim).zip(sums.iter()).enumerate() {
                 let (row, head) = if single { (first_row, first_head + i) } else { (first_row + i, first_head) };
                 // SAFETY: a task owns the columns of its heads in the rows of its span.
@@ -184,7 +182,7 @@ pub struct Saved<'a> {
 /// Gradients of `q`, `k` and `v`. Scores are computed again from the saved inputs.
 ///
 /// # Panics
-/// When a sequence has a shared prefix: prefixes are for scoring.
+/// When a sequence has a shared prefix: those have no gradient.
 pub fn backward(saved: &Saved<'_>, dy: &[f32], spans: &[Span], heads: Heads) -> [Vec<f32>; 3] {
     let (q_width, kv_width) = (heads.query * heads.dim, heads.key_value * heads.dim);
     let mut dq = vec![0.0; saved.q.len()];

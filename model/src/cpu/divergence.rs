@@ -170,15 +170,14 @@ pub fn forward_kl(teacher: &[f32], student: &mut [f32], weights: &[f32], tempera
     Sums::of(parts)
 }
 
-/// Log-probability of each row's label, and whether no token is more likely.
-pub fn log_likelihoods(logits: &[f32], labels: &[u32]) -> Vec<(f32, bool)> {
-    let vocabulary = logits.len() / labels.len().max(1);
-    logits
-        .par_chunks(vocabulary.max(1))
-        .zip(labels)
-        .map(|(logits, &label)| {
-            let (arg_max, lse) = arg_max_and_lse(logits, 1.0);
-            (logits[label as usize] - lse, arg_max == label as usize)
-        })
-        .collect()
+/// Log-probability of some tokens of the rows of `logits: [rows, vocabulary]`, and whether each is the most likely one.
+pub fn log_likelihoods(logits: &[f32], rows: usize, asked: &[(usize, u32)]) -> Vec<(f32, bool)> {
+    let vocabulary = logits.len() / rows.max(1);
+    let known: Vec<(usize, f32)> =
+        logits.par_chunks(vocabulary.max(1)).map(|logits| arg_max_and_lse(logits, 1.0)).collect();
+    let one = |&(row, token): &(usize, u32)| {
+        let ((most_likely, lse), token) = (known[row], token as usize);
+        (logits[row * vocabulary + token] - lse, most_likely == token)
+    };
+    asked.iter().map(one).collect()
 }

@@ -92,27 +92,11 @@ pub enum Threads {
 /// # Panics
 /// When the shapes do not fit.
 pub fn matmul(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32, output: Output, threads: Threads) {
-    matmul_strided(out, b.columns, a, b, alpha, output, threads);
-}
-
-/// As [`matmul`], with the rows of `out` starting `out_stride` values apart.
-///
-/// # Panics
-/// When the shapes do not fit.
-pub fn matmul_strided(
-    out: &mut [f32],
-    out_stride: usize,
-    a: Matrix<'_>,
-    b: Matrix<'_>,
-    alpha: f32,
-    output: Output,
-    threads: Threads,
-) {
     assert_eq!(a.columns, b.rows, "inner dimensions");
     if a.rows == 0 || b.columns == 0 {
         return;
     }
-    assert!(out_stride >= b.columns && out.len() >= (a.rows - 1) * out_stride + b.columns, "output size");
+    assert!(out.len() >= a.rows * b.columns, "output size");
     let parallelism = match threads {
         // Below this a product ends sooner than its threads wake.
         Threads::All if a.rows * b.columns * a.columns > 1 << 18 => Parallelism::Rayon(0),
@@ -128,7 +112,7 @@ pub fn matmul_strided(
             a.columns,
             out.as_mut_ptr(),
             1,
-            out_stride as isize,
+            b.columns as isize,
             accumulate,
             a.values.as_ptr(),
             a.column_stride as isize,

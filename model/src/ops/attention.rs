@@ -5,6 +5,7 @@ use super::sequences::Sequences;
 use super::{Function, apply};
 use crate::cpu::attention::{self as kernel, Heads, Span};
 use burn::tensor::{Tensor, TensorData, activation};
+use std::ops::Range;
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
@@ -25,6 +26,12 @@ impl Function<3> for Attention {
         let [rows, columns] = q.dims();
         let device = q.device();
         let (out, lse) = match host([&q, &k, &v]) {
+            Some([qh, kh, vh]) if self.sequences.is_branching() => {
+                assert!(!wanted.contains(&true), "sequences that continue others have no gradient");
+                let spans = self.sequences.spans();
+                let out = kernel::branching::forward(qh.values(), kh.values(), vh.values(), spans, self.heads);
+                return (matrix(out, rows, columns, &device), Vec::new());
+            }
             Some([qh, kh, vh]) => {
                 let (out, lse) =
                     kernel::forward(qh.values(), kh.values(), vh.values(), self.sequences.spans(), self.heads);
@@ -65,7 +72,7 @@ impl Function<3> for Attention {
 /// The same computation from Burn operations, one sequence at a time, for devices without a kernel.
 impl Attention {
     /// `[heads, rows, dim]` of a span's rows; key-value heads are repeated for their group.
-    fn split(&self, x: &Tensor<2>, rows: std::ops::Range<usize>, heads: usize) -> Tensor<3> {
+    fn split(&self, x: &Tensor<2>, rows: Range<usize>, heads: usize) -> Tensor<3> {
         let length = rows.len();
         let split =
             x.clone().slice([rows, 0..heads * self.heads.dim]).reshape([length, heads, self.heads.dim]).swap_dims(0, 1);
@@ -75,11 +82,11 @@ impl Attention {
 
     /// All keys or values that a span sees.
     fn seen(&self, x: &Tensor<2>, span: &Span) -> Tensor<3> {
-        let own = self.split(x, span.keys.clone(), self.heads.key_value);
+        let part = |rows: &Range<usize>| self.split(x, rows.clone(), self.heads.key_value);
         if span.prefix.is_empty() {
-            return own;
+            return part(&span.keys);
         }
-        Tensor::cat(vec![self.split(x, span.prefix.clone(), self.heads.key_value), own], 1)
+        Tensor::cat(span.prefix.iter().chain([&span.keys]).map(part).collect(), 1)
     }
 
     fn join(&self, x: Tensor<3>) -> Tensor<2> {
@@ -91,7 +98,7 @@ impl Attention {
     fn scores(&self, q: &Tensor<2>, k: &Tensor<2>, span: &Span) -> Tensor<3> {
         let queries = self.split(q, span.queries.clone(), self.heads.query);
         let keys = self.seen(k, span);
-        let (past, seen) = (span.past(), span.prefix.len() + span.keys.len());
+        let (past, seen) = (span.past(), span.past() + span.queries.len());
         let hidden: Vec<f32> = (0..span.queries.len())
             .flat_map(|i| (0..seen).map(move |j| if j > past + i { f32::NEG_INFINITY } else { 0.0 }))
             .collect();

@@ -69,18 +69,24 @@ pub fn logits(hidden: Tensor<2>, head: Tensor<2>) -> Tensor<2> {
 /// Rows of one product at least, where there are as many: products of fewer take other paths and round otherwise.
 const FEWEST: usize = 65;
 
-/// Log-probability of each row's label, and whether it is the most likely token. With at least [`FEWEST`] rows, what
-/// is said of a row does not depend on the others, to the last bit.
-pub fn log_likelihoods(hidden: &Tensor<2>, head: &Tensor<2>, labels: &[u32]) -> Vec<(f32, bool)> {
-    let width = hidden.dims()[1];
-    let mut out = Vec::with_capacity(labels.len());
-    for start in (0..labels.len()).step_by(CHUNK) {
-        let end = (start + CHUNK).min(labels.len());
+/// Log-probability of tokens at some rows, and whether each is the most likely one; `asked` is in the order of rows. With
+/// at least [`FEWEST`] rows, what is said of a row does not depend on the others, to the last bit.
+pub fn log_likelihoods(hidden: &Tensor<2>, head: &Tensor<2>, asked: &[(usize, u32)]) -> Vec<(f32, bool)> {
+    let [all, width] = hidden.dims();
+    let mut out = Vec::with_capacity(asked.len());
+    let mut rest = asked;
+    for start in (0..all).step_by(CHUNK) {
+        let end = (start + CHUNK).min(all);
+        let (here, after) = rest.split_at(rest.partition_point(|&(row, _)| row < end));
+        rest = after;
+        if here.is_empty() {
+            continue;
+        }
         let rows = end.saturating_sub(FEWEST).min(start)..end;
         let chunk = hidden.clone().slice([rows.clone(), 0..width]);
         let logits = values(&logits(chunk, head.clone()));
-        let again = start - rows.start;
-        out.extend(divergence::log_likelihoods(&logits, &labels[rows]).into_iter().skip(again));
+        let here: Vec<(usize, u32)> = here.iter().map(|&(row, token)| (row - rows.start, token)).collect();
+        out.extend(divergence::log_likelihoods(&logits, rows.len(), &here));
     }
     out
 }

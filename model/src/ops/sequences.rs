@@ -1,12 +1,23 @@
 //! Where each sequence of a flat batch begins and how much of it came before.
 
 use crate::cpu::attention::Span;
+use std::ops::Range;
 
 /// The sequences of a batch whose tokens are laid one after another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sequences {
     spans: Vec<Span>,
     positions: Vec<u32>,
+    branching: bool,
+}
+
+/// A sequence that may continue others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Branch {
+    /// Rows of the batch that come before its own, in the order of their positions from the first on.
+    pub prefix: Vec<Range<usize>>,
+    /// Its own rows, which follow those of the branch before it in the batch.
+    pub length: usize,
 }
 
 impl Sequences {
@@ -38,33 +49,35 @@ impl Sequences {
         let mut positions = Vec::new();
         let mut query = 0;
         for ((&length, &past), &start) in lengths.iter().zip(past).zip(key_starts) {
-            spans.push(Span { queries: query..query + length, prefix: 0..0, keys: start..start + past + length });
+            spans.push(Span { queries: query..query + length, prefix: Vec::new(), keys: start..start + past + length });
             positions.extend((past..past + length).map(|p| p as u32));
             query += length;
         }
-        Self { spans, positions }
+        Self { spans, positions, branching: false }
     }
 
-    /// Sequences some of which continue another: each has its own length and, if it is a continuation, the
-    /// index of the whole sequence that comes before it. The shared beginning is computed once.
+    /// Sequences that share beginnings, which are computed once. They have no gradient.
     ///
     /// # Panics
-    /// When a continuation names a later sequence or another continuation.
-    pub fn branching(parts: &[(usize, Option<usize>)]) -> Self {
-        let mut spans: Vec<Span> = Vec::with_capacity(parts.len());
+    /// When a prefix names rows that are not before its branch.
+    pub fn branching(branches: &[Branch]) -> Self {
+        let mut spans: Vec<Span> = Vec::with_capacity(branches.len());
         let mut positions = Vec::new();
         let mut row = 0;
-        for &(length, parent) in parts {
-            let prefix = parent.map_or(0..0, |parent| {
-                let span = &spans[parent];
-                assert!(span.prefix.is_empty(), "a continuation follows a whole sequence");
-                span.keys.clone()
-            });
-            positions.extend((prefix.len()..prefix.len() + length).map(|p| p as u32));
-            spans.push(Span { queries: row..row + length, prefix, keys: row..row + length });
+        for Branch { prefix, length } in branches {
+            assert!(prefix.iter().all(|rows| rows.end <= row), "a prefix comes before its branch");
+            let own = row..row + length;
+            let past = prefix.iter().map(Range::len).sum::<usize>();
+            positions.extend((past..past + length).map(|p| p as u32));
+            spans.push(Span { queries: own.clone(), prefix: prefix.clone(), keys: own });
             row += length;
         }
-        Self { spans, positions }
+        Self { spans, positions, branching: true }
+    }
+
+    /// Whether they may share beginnings.
+    pub fn is_branching(&self) -> bool {
+        self.branching
     }
 
     /// Rows of each sequence among the queries and among the keys.
@@ -84,6 +97,6 @@ impl Sequences {
 
     /// Longest sequence, past included.
     pub fn longest(&self) -> usize {
-        self.spans.iter().map(|span| span.prefix.len() + span.keys.len()).max().unwrap_or(0)
+        self.spans.iter().map(|span| span.past() + span.queries.len()).max().unwrap_or(0)
     }
 }

@@ -3,7 +3,7 @@
 use lore_model::cpu::attention::Heads;
 use lore_model::ops::attention::attention;
 use lore_model::ops::host::values;
-use lore_model::ops::sequences::Sequences;
+use lore_model::ops::sequences::{Branch, Sequences};
 use std::sync::Arc;
 
 use crate::oracle::{M, check};
@@ -67,35 +67,50 @@ fn attention_over_several_blocks_matches() {
 }
 
 #[test]
-fn a_shared_prefix_is_the_same_as_repeating_it() {
-    // Narrower and wider than the vectors a single query is multiplied in.
+fn sequences_that_continue_others_are_the_same_as_whole_ones() {
+    // Narrower and wider than the vectors that are computed together.
     for dim in [4, 20, 32] {
-        shared_prefix(Heads { query: 4, key_value: 2, dim });
+        branches(Heads { query: 4, key_value: 2, dim });
     }
 }
 
-fn shared_prefix(heads: Heads) {
-    let (prefix, ends) = (70, [1, 5, 66]);
-    let rows = prefix + ends.iter().sum::<usize>();
+/// A tree: its root, three that continue it, and one that continues the middle of one of those.
+fn branches(heads: Heads) {
     let (wide, narrow) = (heads.query * heads.dim, heads.key_value * heads.dim);
+    let branch = |prefix: &[(usize, usize)], length| {
+        let prefix = prefix.iter().map(|&(start, end)| start..end).collect();
+        Branch { prefix, length }
+    };
+    let tree = [
+        branch(&[], 70),
+        branch(&[(0, 70)], 1),
+        branch(&[(0, 70)], 5),
+        branch(&[(0, 41)], 66),
+        branch(&[(0, 41), (76, 99)], 9),
+    ];
+    let rows = tree.iter().map(|branch| branch.length).sum::<usize>();
     let [q, k, v] = [(wide, 1), (narrow, 2), (narrow, 3)].map(|(width, seed)| M::random(rows, width, seed));
-    let parts: Vec<(usize, Option<usize>)> =
-        std::iter::once((prefix, None)).chain(ends.map(|length| (length, Some(0)))).collect();
-    let branching = Arc::new(Sequences::branching(&parts));
-    let shared = values(&attention(q.tensor(), k.tensor(), v.tensor(), branching, heads));
-    let mut first = prefix;
-    for length in ends {
-        let own: Vec<usize> = (0..prefix).chain(first..first + length).collect();
+    let shared = values(&attention(q.tensor(), k.tensor(), v.tensor(), Arc::new(Sequences::branching(&tree)), heads));
+    let mut first = 0;
+    for Branch { prefix, length } in tree {
+        let own: Vec<usize> = prefix.into_iter().flatten().chain(first..first + length).collect();
         let pick = |m: &M| M {
             rows: own.len(),
             columns: m.columns,
             v: own.iter().flat_map(|&r| m.v[r * m.columns..(r + 1) * m.columns].to_vec()).collect(),
         };
-        let alone = naive_attention(&[pick(&q), pick(&k), pick(&v)], &[prefix + length], heads);
+        let inputs = [pick(&q), pick(&k), pick(&v)];
+        let expected = naive_attention(&inputs, &[own.len()], heads);
+        let past = own.len() - length;
         for i in 0..length * wide {
-            let (found, expected) = (shared[first * wide + i], alone[prefix * wide + i]);
+            let (found, expected) = (shared[first * wide + i], expected[past * wide + i]);
             assert!((f64::from(found) - expected).abs() < 1e-5, "{found} against {expected}");
         }
+        // Computed in one piece it is the same to the last bit.
+        let [q, k, v] = [0, 1, 2].map(|i| inputs[i].tensor());
+        let whole = Sequences::branching(&[Branch { prefix: vec![], length: own.len() }]);
+        let whole = values(&attention(q, k, v, Arc::new(whole), heads));
+        assert_eq!(whole[past * wide..], shared[first * wide..(first + length) * wide]);
         first += length;
     }
 }
