@@ -4,6 +4,7 @@
 
 mod workbench;
 
+use std::path::Path;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
@@ -78,6 +79,25 @@ fn the_same_bytes_again_whatever_was_cached() {
     let all = run("all", &[]);
     assert!(all.1.starts_with(&part.1[..part.1.iter().position(|&b| b == b'\n').unwrap()]));
     assert_eq!(run("one", &["--fresh"]), all);
+}
+
+/// `fixtures/elsewhere` is what this bench's base with half of its module answered on a processor of 2008 without AVX and
+/// FMA, whose sums are made in another order (imitated by QEMU: `qemu-x86_64 -cpu Nehalem lore eval ...`).
+#[test]
+fn a_result_of_another_processor_is_verified() {
+    let bench = rivers_bench(24);
+    for name in ["rivers.json", "rivers.samples.jsonl"] {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/elsewhere").join(name);
+        bench.write(&format!("elsewhere/{name}"), std::fs::read(fixture).unwrap());
+    }
+    let model = ["--base", "base", "--module", "module=0.5", "--task", "rivers.toml", "--data", "data"];
+    let answer = bench.succeeds(&[&["eval", "verify", "elsewhere", "--items", "0"], &model[..]].concat());
+    assert!(answer.stdout.contains("verified; 24 of 24 items asked anew"), "{}", answer.stdout);
+    // And is no other than that of this processor, item by item.
+    bench.succeeds(&[&["eval", "--out", "out"], &model[..]].concat());
+    let compared = bench.succeeds(&["eval", "compare", "out", "elsewhere", "--json"]);
+    let rows: Value = serde_json::from_str(&compared.stdout).unwrap();
+    assert_eq!(rows[0]["paired"]["difference"].as_f64(), Some(0.0), "{rows}");
 }
 
 #[test]
