@@ -1,6 +1,7 @@
 //! Losses of rows of logits, with the gradient written over the logits.
 
 mod general;
+pub mod scores;
 mod sparse;
 
 pub use general::{Divergence, divergence};
@@ -41,8 +42,9 @@ impl Sums {
 }
 
 vectorised! {
-    /// Index of the largest value (the first of equals) and the log of the sum of exponentials of `x · inverse_temperature`.
-    fn arg_max_and_lse(x: &[f32], inverse_temperature: f32) -> (usize, f32) {
+    /// Index of the largest value (the first of equals), that value, and the sum of exponentials of what each is less than
+    /// it, times `inverse_temperature`.
+    fn arg_max_and_sum(x: &[f32], inverse_temperature: f32) -> (usize, f32, f64) {
         let (chunks, rest) = x.as_chunks::<16>();
         let mut lanes = [f32::NEG_INFINITY; 16];
         for chunk in chunks {
@@ -62,8 +64,14 @@ vectorised! {
         for &value in rest {
             sum += f64::from(exp((value - max) * inverse_temperature));
         }
-        (arg_max, max * inverse_temperature + sum.ln() as f32)
+        (arg_max, max, sum)
     }
+}
+
+/// Index of the largest value (the first of equals) and the log of the sum of exponentials of `x · inverse_temperature`.
+fn arg_max_and_lse(x: &[f32], inverse_temperature: f32) -> (usize, f32) {
+    let (arg_max, max, sum) = arg_max_and_sum(x, inverse_temperature);
+    (arg_max, max * inverse_temperature + sum.ln() as f32)
 }
 
 vectorised! {

@@ -1,6 +1,7 @@
 //! Matrix products.
 
 use gemm::Parallelism;
+use std::ops::Range;
 
 /// A row-major matrix read as it is or transposed, possibly a column range of a wider one.
 #[derive(Clone, Copy)]
@@ -34,6 +35,12 @@ impl<'a> Matrix<'a> {
     /// Number of columns.
     pub fn columns(&self) -> usize {
         self.columns
+    }
+
+    /// Some of its rows.
+    pub(super) fn slice(self, rows: Range<usize>) -> Self {
+        assert!(rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        Self { values: &self.values[rows.start * self.row_stride..], rows: rows.len(), ..self }
     }
 
     /// What it reads.

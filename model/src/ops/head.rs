@@ -66,12 +66,15 @@ pub fn logits(hidden: Tensor<2>, head: Tensor<2>) -> Tensor<2> {
     sum_of_products(&[(Plain(&hidden), Transposed(&head), 1.0)], Precision::chosen())
 }
 
-/// Rows of one product at least, where there are as many: products of fewer take other paths and round otherwise.
-const FEWEST: usize = 65;
-
-/// Log-probability of tokens at some rows, and whether each is the most likely one; `asked` is in the order of rows. With
-/// at least [`FEWEST`] rows, what is said of a row does not depend on the others, to the last bit.
+/// Log-probability of tokens at some rows, and whether each is the most likely one; `asked` is in the order of rows. On
+/// the CPU and with at least 65 rows, what is said of a row does not depend on the others, to the last bit.
 pub fn log_likelihoods(hidden: &Tensor<2>, head: &Tensor<2>, asked: &[(usize, u32)]) -> Vec<(f32, bool)> {
+    if let Some([states, head]) = host([hidden, head]) {
+        let precision = Precision::chosen();
+        let product = |out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>| precision.matmul(out, a, b, 1.0, Output::Replace);
+        let [states, head] = [&states, &head].map(|host| Matrix::new(host.values(), host.rows, host.columns));
+        return divergence::scores::log_likelihoods(states, head, asked, product);
+    }
     let [all, width] = hidden.dims();
     let mut out = Vec::with_capacity(asked.len());
     let mut rest = asked;
@@ -79,14 +82,9 @@ pub fn log_likelihoods(hidden: &Tensor<2>, head: &Tensor<2>, asked: &[(usize, u3
         let end = (start + CHUNK).min(all);
         let (here, after) = rest.split_at(rest.partition_point(|&(row, _)| row < end));
         rest = after;
-        if here.is_empty() {
-            continue;
-        }
-        let rows = end.saturating_sub(FEWEST).min(start)..end;
-        let chunk = hidden.clone().slice([rows.clone(), 0..width]);
-        let logits = values(&logits(chunk, head.clone()));
-        let here: Vec<(usize, u32)> = here.iter().map(|&(row, token)| (row - rows.start, token)).collect();
-        out.extend(divergence::log_likelihoods(&logits, rows.len(), &here));
+        let logits = values(&logits(hidden.clone().slice([start..end, 0..width]), head.clone()));
+        let here: Vec<(usize, u32)> = here.iter().map(|&(row, token)| (row - start, token)).collect();
+        out.extend(divergence::log_likelihoods(&logits, end - start, &here));
     }
     out
 }
