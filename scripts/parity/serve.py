@@ -96,6 +96,7 @@ def main():
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
+    arguments.sets_limit = arguments.limit
     arguments.sets, arguments.blimp, arguments.mmlu = arguments.tasks, "", ""
     os.environ.setdefault("OPENAI_API_KEY", "none")
     wrong = []
