@@ -42,6 +42,11 @@ impl Span {
     pub fn past(&self) -> usize {
         self.prefix.iter().map(Range::len).sum::<usize>() + self.keys.len() - self.queries.len()
     }
+
+    /// All positions of the sequence: those before its queries, and its queries.
+    pub fn seen(&self) -> usize {
+        self.past() + self.queries.len()
+    }
 }
 
 vectorised! {

@@ -177,15 +177,3 @@ pub fn forward_kl(teacher: &[f32], student: &mut [f32], weights: &[f32], tempera
         .collect();
     Sums::of(parts)
 }
-
-/// Log-probability of some tokens of the rows of `logits: [rows, vocabulary]`, and whether each is the most likely one.
-pub fn log_likelihoods(logits: &[f32], rows: usize, asked: &[(usize, u32)]) -> Vec<(f32, bool)> {
-    let vocabulary = logits.len() / rows.max(1);
-    let known: Vec<(usize, f32)> =
-        logits.par_chunks(vocabulary.max(1)).map(|logits| arg_max_and_lse(logits, 1.0)).collect();
-    let one = |&(row, token): &(usize, u32)| {
-        let ((most_likely, lse), token) = (known[row], token as usize);
-        (logits[row * vocabulary + token] - lse, most_likely == token)
-    };
-    asked.iter().map(one).collect()
-}

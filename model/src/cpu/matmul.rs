@@ -38,7 +38,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Some of its rows.
-    pub(super) fn slice(self, rows: Range<usize>) -> Self {
+    pub(crate) fn slice(self, rows: Range<usize>) -> Self {
         assert!(rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
         Self { values: &self.values[rows.start * self.row_stride..], rows: rows.len(), ..self }
     }

@@ -98,7 +98,7 @@ impl Attention {
     fn scores(&self, q: &Tensor<2>, k: &Tensor<2>, span: &Span) -> Tensor<3> {
         let queries = self.split(q, span.queries.clone(), self.heads.query);
         let keys = self.seen(k, span);
-        let (past, seen) = (span.past(), span.past() + span.queries.len());
+        let (past, seen) = (span.past(), span.seen());
         let hidden: Vec<f32> = (0..span.queries.len())
             .flat_map(|i| (0..seen).map(move |j| if j > past + i { f32::NEG_INFINITY } else { 0.0 }))
             .collect();

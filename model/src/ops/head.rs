@@ -69,24 +69,19 @@ pub fn logits(hidden: Tensor<2>, head: Tensor<2>) -> Tensor<2> {
 /// Log-probability of tokens at some rows, and whether each is the most likely one; `asked` is in the order of rows. On
 /// the CPU and with at least 65 rows, what is said of a row does not depend on the others, to the last bit.
 pub fn log_likelihoods(hidden: &Tensor<2>, head: &Tensor<2>, asked: &[(usize, u32)]) -> Vec<(f32, bool)> {
-    if let Some([states, head]) = host([hidden, head]) {
-        let precision = Precision::chosen();
-        let product = |out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>| precision.matmul(out, a, b, 1.0, Output::Replace);
-        let [states, head] = [&states, &head].map(|host| Matrix::new(host.values(), host.rows, host.columns));
-        return divergence::scores::log_likelihoods(states, head, asked, product);
-    }
-    let [all, width] = hidden.dims();
-    let mut out = Vec::with_capacity(asked.len());
-    let mut rest = asked;
-    for start in (0..all).step_by(CHUNK) {
-        let end = (start + CHUNK).min(all);
-        let (here, after) = rest.split_at(rest.partition_point(|&(row, _)| row < end));
-        rest = after;
-        let logits = values(&logits(hidden.clone().slice([start..end, 0..width]), head.clone()));
-        let here: Vec<(usize, u32)> = here.iter().map(|&(row, token)| (row - start, token)).collect();
-        out.extend(divergence::log_likelihoods(&logits, end - start, &here));
-    }
-    out
+    let ([rows, width], [vocabulary, _]) = (hidden.dims(), head.dims());
+    let precision = Precision::chosen();
+    let on_host = host([hidden, head]);
+    divergence::scores::log_likelihoods([rows, vocabulary], asked, |out, rows, tokens| match &on_host {
+        Some([states, head]) => {
+            let [states, head] = [states, head].map(|host| Matrix::new(host.values(), host.rows, host.columns));
+            precision.matmul(out, states.slice(rows), head.slice(tokens).transposed(), 1.0, Output::Replace);
+        }
+        None => {
+            let part = |x: &Tensor<2>, rows| x.clone().slice([rows, 0..width]);
+            out.copy_from_slice(&values(&logits(part(hidden, rows), part(head, tokens))));
+        }
+    })
 }
 
 impl HeadLoss {

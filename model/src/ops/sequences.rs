@@ -97,6 +97,6 @@ impl Sequences {
 
     /// Longest sequence, past included.
     pub fn longest(&self) -> usize {
-        self.spans.iter().map(|span| span.past() + span.queries.len()).max().unwrap_or(0)
+        self.spans.iter().map(|span| span.seen()).max().unwrap_or(0)
     }
 }

@@ -59,7 +59,7 @@ fn some_heads(
 ) {
     let Inputs { q, k, v, heads } = inputs;
     let (q_width, kv_width, dim) = (heads.query * heads.dim, heads.key_value * heads.dim, heads.dim);
-    let (past, seen) = (span.past(), span.past() + span.queries.len());
+    let (past, seen) = (span.past(), span.seen());
     let (seen_packed, dim_packed) = (seen.next_multiple_of(LANES), dim.next_multiple_of(LANES));
     let kv_head = query_heads.start / (heads.query / heads.key_value);
     let scale = (dim as f32).sqrt().recip();

@@ -1,8 +1,8 @@
 //! Log-probabilities of tokens from the head's product, of which only a part of the vocabulary exists at a time.
 
 use super::arg_max_and_sum;
-use crate::cpu::matmul::Matrix;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Rows whose logits exist at the same time: enough for a product to be fast.
 const ROWS: usize = 512;
@@ -37,16 +37,14 @@ impl Seen {
     }
 }
 
-/// Log-probability of tokens at some rows, and whether each is the most likely one (the first of equals). `states: [rows,
-/// width]`, `head: [vocabulary, width]`; `asked` are row and token, in the order of rows; `product(out, a, b)` makes `out
-/// = a · b`. With at least 65 rows, what is said of a row does not depend on the others, to the last bit.
+/// Log-probability of tokens at some rows, and whether each is the most likely one (the first of equals). `asked` are row
+/// and token, in the order of rows; `product(out, rows, tokens)` makes the logits `[rows, tokens]`. With at least 65 rows,
+/// what is said of a row does not depend on the others, to the last bit, if that is so of products of as many.
 pub fn log_likelihoods(
-    states: Matrix<'_>,
-    head: Matrix<'_>,
+    [rows, vocabulary]: [usize; 2],
     asked: &[(usize, u32)],
-    product: impl Fn(&mut [f32], Matrix<'_>, Matrix<'_>),
+    product: impl Fn(&mut [f32], Range<usize>, Range<usize>),
 ) -> Vec<(f32, bool)> {
-    let (rows, vocabulary) = (states.rows(), head.rows());
     // All of about one size: a product of a few columns would take other paths too.
     let tokens = vocabulary.div_ceil(vocabulary.div_ceil(TOKENS).max(1));
     let mut logits = vec![0.0; ROWS.min(rows) * tokens];
@@ -60,13 +58,12 @@ pub fn log_likelihoods(
             continue;
         }
         let first = end.saturating_sub(FEWEST).min(start);
-        let states = states.slice(first..end);
         let mut seen = vec![Seen::NOTHING; end - first];
         let mut said = vec![0.0f32; here.len()];
         for token in (0..vocabulary).step_by(tokens) {
             let count = tokens.min(vocabulary - token);
             let logits = &mut logits[..(end - first) * count];
-            product(logits, states, head.slice(token..token + count).transposed());
+            product(logits, first..end, token..token + count);
             seen.par_iter_mut()
                 .zip(logits.par_chunks(count))
                 .for_each(|(seen, logits)| *seen = seen.and(logits, token));
@@ -87,7 +84,7 @@ pub fn log_likelihoods(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::matmul::{Output, Threads, matmul};
+    use crate::cpu::matmul::{Matrix, Output, Threads, matmul};
 
     const WIDTH: usize = 6;
 
@@ -97,9 +94,10 @@ mod tests {
 
     fn scores(states: &[f32], head: &[f32], asked: &[(usize, u32)]) -> Vec<(f32, bool)> {
         let matrix = |values| Matrix::new(values, values.len() / WIDTH, WIDTH);
-        let product =
-            |out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>| matmul(out, a, b, 1.0, Output::Replace, Threads::All);
-        log_likelihoods(matrix(states), matrix(head), asked, product)
+        let (states, head) = (matrix(states), matrix(head));
+        log_likelihoods([states.rows(), head.rows()], asked, |out, rows, tokens| {
+            matmul(out, states.slice(rows), head.slice(tokens).transposed(), 1.0, Output::Replace, Threads::All);
+        })
     }
 
     #[test]
