@@ -73,7 +73,7 @@ fn methods() -> Vec<Method> {
 impl Method {
     fn base(&self) -> Decoder {
         let base = decoder(2, 6);
-        self.blocks.map_or(base.clone(), |blocks| base.quantised(blocks))
+        self.blocks.map_or(base.clone(), |blocks| base.clone().quantised(blocks))
     }
 
     fn training(&self) -> LoraTraining {
@@ -330,7 +330,7 @@ fn blocks_take_a_quarter_or_an_eighth_of_the_memory_and_the_loss_stays_near() {
     assert_eq!(wide.weight_bytes(), 4 * wide.parameter_count());
     let reference = trained(wide.clone(), "f32");
     for (blocks, share, near) in [(Blocks::Q8_0, 0.31, 0.02), (Blocks::Q4_1, 0.19, 0.1), (Blocks::Q4_0, 0.17, 0.1)] {
-        let frozen = wide.quantised(blocks);
+        let frozen = wide.clone().quantised(blocks);
         let found = (frozen.weight_bytes() - outside) as f64 / (wide.weight_bytes() - outside) as f64;
         let loss = trained(frozen, &format!("{blocks:?}"));
         println!("{blocks:?}: {found:.3} of the bytes, loss {loss:.4} for {reference:.4}");

@@ -117,10 +117,10 @@ impl Decoder {
         Ok(Self { config: config.clone(), embedding, blocks, norm, lm_head, recompute: false, picked: None, table })
     }
 
-    /// The same decoder with the matrices of its projections rounded to blocks and frozen.
-    pub fn quantised(&self, kind: Blocks) -> Self {
-        let blocks = self.blocks.iter().map(|block| block.clone().quantised(kind)).collect();
-        Self { blocks, ..self.clone() }
+    /// The decoder with the matrices of its projections rounded to blocks and frozen; each is let go as soon as it is rounded.
+    pub fn quantised(self, kind: Blocks) -> Self {
+        let blocks = self.blocks.into_iter().map(|block| block.quantised(kind)).collect();
+        Self { blocks, ..self }
     }
 
     /// Whether matrices of its projections are in blocks: then it computes something else than its files say.
