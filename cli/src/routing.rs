@@ -8,7 +8,7 @@ use lore_eval::statistics::{Measured, bits_per_byte};
 use lore_model::Decoder;
 use lore_model::fingerprint::Fingerprint;
 use lore_modules::Adapter;
-use lore_route::build::{General, Settings, TopicText, entry};
+use lore_route::build::{General, Settings, TopicText, entry, evenly};
 use lore_route::{Entry, Reader, arrow};
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
@@ -53,13 +53,14 @@ impl EntryMaker {
     /// # Errors
     /// Too little text; a module whose singular values cannot be found.
     pub fn entry(&self, module: &Adapter, learn: &[Vec<u32>], validate: &[Vec<u32>]) -> Result<Entry> {
-        let (mut learn, mut validate) = (learn.to_vec(), validate.to_vec());
+        let (mut learn, mut kept) = (learn.to_vec(), Vec::new());
         if validate.len() < ENOUGH {
-            let kept: Vec<usize> = (0..learn.len()).filter(|index| index % 4 == 3).take(VALIDATED).collect();
-            validate.extend(kept.iter().map(|&index| learn[index].clone()));
-            kept.iter().rev().for_each(|&index| drop(learn.remove(index)));
+            kept = evenly(learn.len(), VALIDATED.min(learn.len() / 4));
+            kept = kept.iter().rev().map(|&index| learn.remove(index)).collect();
         }
-        validate.truncate(VALIDATED);
+        let validate = [validate, &kept].concat();
+        let validate: Vec<Vec<u32>> =
+            evenly(validate.len(), VALIDATED).into_iter().map(|index| validate[index].clone()).collect();
         let text = TopicText { learn: &learn, validate: &validate };
         Ok(entry(&self.reader, self.base, &self.general, &text, arrow::prototypes(module)?)?)
     }

@@ -39,7 +39,7 @@ pub struct General {
 /// Text of a topic. Each passage begins with the token that begins a text.
 #[derive(Clone, Copy, Debug)]
 pub struct TopicText<'a> {
-    /// Passages to learn from: states of the first 48, tokens of all.
+    /// Passages to learn from: states of 48 evenly over all, tokens of all.
     pub learn: &'a [Vec<u32>],
     /// Others, to find the threshold with.
     pub validate: &'a [Vec<u32>],
@@ -53,8 +53,8 @@ const LEARN: usize = 48;
 const FEWEST: usize = 4;
 
 impl General {
-    /// Reads passages of general English, each beginning with the token that begins a text: states of the first
-    /// [`READ`], of every four of which one is kept to find thresholds with, and tokens of all others.
+    /// Reads passages of general English, each beginning with the token that begins a text: states of [`READ`] evenly over
+    /// all, of every four of which one is kept to find thresholds with, and tokens of all others.
     ///
     /// # Errors
     /// [`Error::TooLittle`]; [`Error::InBlocks`].
@@ -67,11 +67,12 @@ impl General {
                 4 * FEWEST
             )));
         }
-        let (first, rest) = passages.split_at(passages.len().min(READ));
+        let read = evenly(passages.len(), READ);
         let mut counts = Counts::new(reader.vocabulary());
-        rest.iter().for_each(|passage| counts.add(&passage[1..]));
+        let rest = (0..passages.len()).filter(|index| read.binary_search(index).is_err());
+        rest.for_each(|index| counts.add(&passages[index][1..]));
         let (mut states, mut noise, mut held_out) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, (view, differences)) in reader.read_halves(first).into_iter().enumerate() {
+        for (index, (view, differences)) in reader.read_halves(&at(passages, &read)).into_iter().enumerate() {
             if index % 4 == 3 {
                 held_out.push(view);
             } else {
@@ -104,7 +105,7 @@ pub fn entry(
             )));
         }
     }
-    let views = reader.read(&topic.learn[..topic.learn.len().min(LEARN)]);
+    let views = reader.read(&at(topic.learn, &evenly(topic.learn.len(), LEARN)));
     let states: Vec<Vec<f32>> = views.into_iter().map(|view| view.state).collect();
     let centroid = mean(&states);
     let spread = states.iter().flat_map(|state| state.iter().zip(&centroid).map(|(x, mean)| x - mean)).collect();
@@ -128,6 +129,17 @@ pub fn entry(
     };
     entry.threshold = threshold(&entry, &validate, &general.held_out);
     Ok(entry)
+}
+
+/// At most `most` of the places from 0 to `count`, evenly over all: passages that follow each other are often of one document,
+/// and a few documents are not a topic.
+pub fn evenly(count: usize, most: usize) -> Vec<usize> {
+    let taken = count.min(most);
+    (0..taken).map(|index| index * count / taken).collect()
+}
+
+fn at(passages: &[Vec<u32>], places: &[usize]) -> Vec<Vec<u32>> {
+    places.iter().map(|&place| passages[place].clone()).collect()
 }
 
 /// Half-way between what nearly all of the topic's passages reach and what nearly all general ones stay below.

@@ -7,7 +7,7 @@ use lore_model::ops::host::values;
 use lore_model::ops::sequences::Sequences;
 use lore_model::quantised::Blocks;
 use lore_route::arrow::Prototypes;
-use lore_route::build::{General, TopicText, entry};
+use lore_route::build::{General, TopicText, entry, evenly};
 use lore_route::{ENTRY_FILE, Entry, Error, Reader, Router};
 
 use crate::topics::{START, base, entries, fingerprint, passages, router};
@@ -166,6 +166,23 @@ fn too_little_text_is_said() {
             Err(Error::TooLittle(_))
         ));
     }
+}
+
+/// Passages of one document follow each other: the first of many would be a topic of few documents.
+#[test]
+fn a_topic_is_all_of_its_text() {
+    let reader = Reader::new(&base(), 1, 24);
+    let general = General::read(&reader, &passages(40, 1, 300, 1)).unwrap();
+    let learn = [passages(48, 10, 70, 3), passages(48, 200, 260, 4)].concat();
+    let topic = TopicText { learn: &learn, validate: &learn };
+    let found = entry(&reader, fingerprint('a'), &general, &topic, Prototypes::new()).unwrap();
+    let views = reader.read(&learn);
+    for (channel, &found) in found.centroid.iter().enumerate() {
+        let expected = views.iter().step_by(2).map(|view| f64::from(view.state[channel])).sum::<f64>() / 48.0;
+        assert!((f64::from(found) - expected).abs() < 1e-6, "channel {channel}: {found} against {expected}");
+    }
+    assert_eq!(evenly(96, 48), (0..48).map(|index| 2 * index).collect::<Vec<_>>());
+    assert_eq!((evenly(3, 48), evenly(5, 2), evenly(0, 4)), (vec![0, 1, 2], vec![0, 2], vec![]));
 }
 
 /// Blocks change the states and leave the base its fingerprint, so that nothing else would tell.
