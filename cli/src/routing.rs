@@ -55,8 +55,8 @@ impl EntryMaker {
     pub fn entry(&self, module: &Adapter, learn: &[Vec<u32>], validate: &[Vec<u32>]) -> Result<Entry> {
         let (mut learn, mut kept) = (learn.to_vec(), Vec::new());
         if validate.len() < ENOUGH {
-            kept = evenly(learn.len(), VALIDATED.min(learn.len() / 4));
-            kept = kept.iter().rev().map(|&index| learn.remove(index)).collect();
+            let places = evenly(learn.len(), VALIDATED.min(learn.len() / 4));
+            kept = places.iter().rev().map(|&place| learn.remove(place)).collect();
         }
         let validate = [validate, &kept].concat();
         let validate: Vec<Vec<u32>> =
