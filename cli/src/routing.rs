@@ -8,7 +8,7 @@ use lore_eval::statistics::{Measured, bits_per_byte};
 use lore_model::Decoder;
 use lore_model::fingerprint::Fingerprint;
 use lore_modules::Adapter;
-use lore_route::build::{General, Settings, TopicText, entry, evenly};
+use lore_route::build::{General, Settings, TopicText, entry, evenly, some_of};
 use lore_route::{Entry, Reader, arrow};
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
@@ -58,9 +58,7 @@ impl EntryMaker {
             let places = evenly(learn.len(), VALIDATED.min(learn.len() / 4));
             kept = places.iter().rev().map(|&place| learn.remove(place)).collect();
         }
-        let validate = [validate, &kept].concat();
-        let validate: Vec<Vec<u32>> =
-            evenly(validate.len(), VALIDATED).into_iter().map(|index| validate[index].clone()).collect();
+        let validate = some_of(&[validate, &kept].concat(), VALIDATED);
         let text = TopicText { learn: &learn, validate: &validate };
         Ok(entry(&self.reader, self.base, &self.general, &text, arrow::prototypes(module)?)?)
     }

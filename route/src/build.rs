@@ -72,7 +72,7 @@ impl General {
         let rest = (0..passages.len()).filter(|index| read.binary_search(index).is_err());
         rest.for_each(|index| counts.add(&passages[index][1..]));
         let (mut states, mut noise, mut held_out) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, (view, differences)) in reader.read_halves(&at(passages, &read)).into_iter().enumerate() {
+        for (index, (view, differences)) in reader.read_halves(&some_of(passages, READ)).into_iter().enumerate() {
             if index % 4 == 3 {
                 held_out.push(view);
             } else {
@@ -105,7 +105,7 @@ pub fn entry(
             )));
         }
     }
-    let views = reader.read(&at(topic.learn, &evenly(topic.learn.len(), LEARN)));
+    let views = reader.read(&some_of(topic.learn, LEARN));
     let states: Vec<Vec<f32>> = views.into_iter().map(|view| view.state).collect();
     let centroid = mean(&states);
     let spread = states.iter().flat_map(|state| state.iter().zip(&centroid).map(|(x, mean)| x - mean)).collect();
@@ -138,8 +138,9 @@ pub fn evenly(count: usize, most: usize) -> Vec<usize> {
     (0..taken).map(|index| index * count / taken).collect()
 }
 
-fn at(passages: &[Vec<u32>], places: &[usize]) -> Vec<Vec<u32>> {
-    places.iter().map(|&place| passages[place].clone()).collect()
+/// At most `most` of some passages, [`evenly`].
+pub fn some_of(passages: &[Vec<u32>], most: usize) -> Vec<Vec<u32>> {
+    evenly(passages.len(), most).into_iter().map(|place| passages[place].clone()).collect()
 }
 
 /// Half-way between what nearly all of the topic's passages reach and what nearly all general ones stay below.
