@@ -17,7 +17,7 @@ pub struct GlobalOptions {
     /// Threads to compute with [default: all]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
-    /// Device to compute on: cpu, cuda[:N] or wgpu[:N]
+    /// Device to compute on: cpu, cuda[:N], wgpu[:N], or cpu-composed (Burn's operations alone, to compare with)
     #[arg(long, global = true, value_name = "DEVICE", default_value_t)]
     pub device: DeviceChoice,
     /// Folder for what is downloaded [default: $LORE_CACHE or ~/.cache/lore]

@@ -34,6 +34,30 @@ fn a_base_is_made_where_the_texts_of_the_topics_are_not() {
 }
 
 #[test]
+fn burns_own_operations_learn_the_same() {
+    let bench = tiny_run();
+    let run = |folder: &str, until: &str, device: &str| {
+        bench.succeeds(&["run", "recipe.toml", "--runs-dir", folder, "--until", until, "--device", device])
+    };
+    let losses = |folder: &str| -> Vec<f64> {
+        let stages = format!("{folder}/tiny/stages");
+        let base = bench.listing(&stages).into_iter().find(|name| name.starts_with("base-")).unwrap();
+        let lines = String::from_utf8(bench.read(&format!("{stages}/{base}/metrics.jsonl"))).unwrap();
+        lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64().unwrap()).collect()
+    };
+    run("own", "general", "cpu");
+    workbench::copy(&bench.path("own"), &bench.path("composed"));
+    run("own", "base", "cpu");
+    run("composed", "base", "cpu-composed");
+    let (own, composed) = (losses("own"), losses("composed"));
+    assert_eq!((own.len(), composed.len()), (60, 60));
+    assert_ne!(own, composed, "both were computed by the same operations");
+    for (own, composed) in own.iter().zip(&composed) {
+        assert!((own - composed).abs() < 1e-4 * own, "{own} and {composed}");
+    }
+}
+
+#[test]
 fn what_a_recipe_asks_is_in_its_report() {
     let bench = tiny_run();
     let tasks = "[evaluate.tasks]\nask = [\"rivers.toml\", \"rivers.toml/odd\"]\nsource = \"file:data\"\nitems = 4\n\n";

@@ -216,8 +216,9 @@ fn a_teacher_read_block_by_block_says_the_same() {
         (name, shape, lore_model::ops::host::values(&tensor))
     });
     let weights = MemoryWeights::new("in memory", tensors).unwrap();
-    for at_once in [1, 70, 1000] {
-        let model = StreamedDecoder::new(&decoder.config, &weights, &Device::flex()).unwrap();
+    // 64 tokens of 32 channels: the head in one part, or in four.
+    for (at_once, part) in [(1, 2048), (70, 2048), (1000, 640)] {
+        let model = StreamedDecoder::new(&decoder.config, &weights, &Device::flex()).unwrap().in_parts_of(part);
         capture(&Teacher::Streamed(model, at_once), &mixture, STEPS, &binding, &streamed, &Silent).unwrap();
         for file in ["targets.bin", "targets.jsonl"] {
             assert_eq!(fs::read(streamed.join(file)).unwrap(), fs::read(resident.join(file)).unwrap());

@@ -1,5 +1,5 @@
-//! GPUs, in builds that have a backend for them. All code that depends on the features `cuda` and `wgpu` is in this crate,
-//! so that checking this crate with them checks it all.
+//! Devices beside the CPU with its own operations: GPUs, in builds that have a backend for them, and the CPU with Burn's. All
+//! code that depends on the features `cuda` and `wgpu` is in this crate, so that checking this crate with them checks it all.
 
 use burn::tensor::Device;
 
@@ -23,6 +23,12 @@ pub enum Absent {
     /// The driver's own words.
     #[error("{0}; `vulkaninfo --summary` lists what this machine has")]
     Refused(String),
+}
+
+/// The processor with nothing but Burn's own operations, for this process and from now on: what Lore's are held against.
+pub fn composed() -> Device {
+    crate::ops::host::compose();
+    Device::flex()
 }
 
 /// An NVIDIA GPU, by its number from 0.

@@ -17,6 +17,7 @@ pub mod safetensors_header;
 pub mod safetensors_writer;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::Error;
@@ -28,6 +29,18 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// The stored type, as its format names it: `F32`, `BF16`, `Q4_1`.
     pub dtype: String,
+}
+
+impl TensorInfo {
+    /// Rows of a matrix, values of a vector.
+    fn rows(&self) -> usize {
+        self.shape.first().copied().unwrap_or(1)
+    }
+
+    /// Values of each.
+    fn row_values(&self) -> usize {
+        self.shape.iter().skip(1).product()
+    }
 }
 
 /// A readable set of named tensors.
@@ -46,6 +59,20 @@ pub trait WeightFile: Send + Sync {
     /// # Errors
     /// [`Error::Tensors`] if there is no such tensor or its type holds no weights.
     fn read_f32(&self, name: &str) -> Result<Vec<f32>, Error>;
+
+    /// As [`Self::read_f32`], of some rows of a matrix; of a vector, some values. Formats that can leave the rest unread.
+    ///
+    /// # Errors
+    /// As [`Self::read_f32`].
+    ///
+    /// # Panics
+    /// When there are not so many rows.
+    fn read_rows_f32(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>, Error> {
+        let width = self.tensors().get(name).map_or(1, |info| info.row_values());
+        let mut values = self.read_f32(name)?;
+        values.truncate(rows.end * width);
+        Ok(values.split_off(rows.start * width))
+    }
 }
 
 /// Opens a `.gguf` file, a `.safetensors` file or a `.safetensors.index.json`.

@@ -121,11 +121,7 @@ pub fn targets(base: &Base, facts: &Facts) -> Estimate {
         let large = teacher.parameter_count() as u64;
         estimate.memory = Some(match base.distil.stream_tokens {
             None => memory::PROGRAM + 4 * large + memory::SCORING,
-            // The embeddings or the head, or a block, and the residual streams.
-            Some(at_once) => {
-                let table = 4 * (teacher.vocab_size * teacher.hidden_size) as u64;
-                memory::PROGRAM + table + 4 * (at_once * teacher.hidden_size) as u64 + memory::SCORING / 3
-            }
+            Some(at_once) => memory::of_streamed(teacher, &base.train, at_once),
         });
         estimate.seconds = facts.seconds((2 * large * tokens) as f64, Precision::F32);
     }

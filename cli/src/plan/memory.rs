@@ -75,6 +75,21 @@ pub fn of_module_step(
     PROGRAM + taught.weights(config) + frozen(config, quantise) + updates + passes(config, train, ranks, taught)
 }
 
+/// Capturing what a teacher says whose blocks are read one after another, each once for `at_once` tokens.
+pub fn of_streamed(teacher: &ModelConfig, train: &TrainConfig, at_once: usize) -> u64 {
+    let in_a_block = teacher.expected_tensors().into_iter().filter(|(name, _)| name.starts_with("model.layers.0."));
+    let block: usize = in_a_block.map(|(_, shape)| shape.iter().product::<usize>()).sum();
+    // Of one step's rows: the residual stream, normalised and added to; queries, keys and values, also rotated, and what
+    // attention gives; gate, up and their product.
+    let (queries, keys) =
+        (teacher.num_attention_heads * teacher.head_dim, teacher.num_key_value_heads * teacher.head_dim);
+    let passing = 3 * teacher.hidden_size + 3 * queries + 3 * keys + 3 * teacher.intermediate_size;
+    let passing = train.batch_sequences * train.sequence_length * passing;
+    let logits = lore_distill::cache::CHUNK * teacher.vocab_size;
+    let read = block.max(lore_model::streamed::PART.min(teacher.vocab_size * teacher.hidden_size));
+    PROGRAM + 4 * (read + at_once * teacher.hidden_size + passing.max(logits)) as u64
+}
+
 /// Making a router's entry beside frozen weights in blocks, of whose own values the lower half is read for that.
 pub fn of_router_entry(config: &ModelConfig, quantise: Blocks) -> u64 {
     let lower = ModelConfig { num_hidden_layers: config.num_hidden_layers.div_ceil(2), ..config.clone() };

@@ -162,7 +162,7 @@ fn model_fixture(name: &str) -> PathBuf {
     crate_folder("model").join("tests/fixtures").join(name)
 }
 
-/// Copies a file, or a folder without subfolders.
+/// Copies a file or a folder.
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to.parent().unwrap()).unwrap();
     if from.is_file() {
@@ -172,7 +172,7 @@ pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        copy(&entry.path(), &to.join(entry.file_name()));
     }
 }
 

@@ -21,8 +21,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Positions whose logits exist at the same time: few, so that a streamed teacher's cap is not spent on them.
-const CHUNK: usize = 64;
+/// Positions whose logits exist at the same time: few, so that a streamed teacher's memory is not spent on them, and enough
+/// to read its head for.
+pub const CHUNK: usize = 128;
 
 /// What was captured.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -50,15 +51,22 @@ impl Teacher<'_> {
         }
     }
 
-    /// Final hidden states of each batch, and the head.
-    fn read(&self, batches: &[(Arc<Vec<u32>>, Arc<Sequences>)]) -> Result<(Vec<Tensor<2>>, Tensor<2>), Error> {
+    /// Final hidden states of each batch.
+    fn hidden(&self, batches: &[(Arc<Vec<u32>>, Arc<Sequences>)]) -> Result<Vec<Tensor<2>>, Error> {
         match self {
-            Self::Resident(decoder) => {
-                let hidden =
-                    batches.iter().map(|(tokens, sequences)| decoder.hidden(tokens.clone(), sequences.clone()));
-                Ok((hidden.collect(), decoder.head()))
-            }
-            Self::Streamed(decoder, _) => Ok((decoder.hidden(batches)?, decoder.head()?)),
+            Self::Resident(decoder) => Ok(batches
+                .iter()
+                .map(|(tokens, sequences)| decoder.hidden(tokens.clone(), sequences.clone()))
+                .collect()),
+            Self::Streamed(decoder, _) => Ok(decoder.hidden(batches)?),
+        }
+    }
+
+    /// Logits `[rows, vocabulary]` of some hidden states.
+    fn logits(&self, hidden: Tensor<2>) -> Result<Vec<f32>, Error> {
+        match self {
+            Self::Resident(decoder) => Ok(values(&logits(hidden, decoder.head()))),
+            Self::Streamed(decoder, _) => Ok(decoder.logits(&hidden)?),
         }
     }
 }
@@ -174,9 +182,8 @@ fn capture_range(
             .iter()
             .map(|batch| (Arc::new(batch.tokens.clone()), Arc::new(Sequences::whole(&batch.lengths))))
             .collect();
-        let (hidden, head) = teacher.read(&inputs)?;
-        for (batch, hidden) in batches.into_iter().zip(hidden) {
-            let segment = segment(&hidden, &head, binding, step);
+        for (batch, hidden) in batches.into_iter().zip(teacher.hidden(&inputs)?) {
+            let segment = segment(teacher, &hidden, binding, step)?;
             keep(&batch, &segment, step)?;
             step += 1;
         }
@@ -187,12 +194,12 @@ fn capture_range(
 }
 
 /// The records of a step's rows.
-fn segment(hidden: &Tensor<2>, head: &Tensor<2>, binding: &Binding, step: u64) -> Vec<u8> {
+fn segment(teacher: &Teacher<'_>, hidden: &Tensor<2>, binding: &Binding, step: u64) -> Result<Vec<u8>, Error> {
     let [rows, width] = hidden.dims();
     let mut segment = Vec::new();
     for start in (0..rows).step_by(CHUNK) {
         let range = start..(start + CHUNK).min(rows);
-        let scores = values(&logits(hidden.clone().slice([range.clone(), 0..width]), head.clone()));
+        let scores = teacher.logits(hidden.clone().slice([range.clone(), 0..width]))?;
         let records: Vec<Vec<u8>> = scores
             .par_chunks(binding.vocabulary)
             .zip(range.into_par_iter())
@@ -200,7 +207,7 @@ fn segment(hidden: &Tensor<2>, head: &Tensor<2>, binding: &Binding, step: u64) -
             .collect();
         segment.extend(records.concat());
     }
-    segment
+    Ok(segment)
 }
 
 /// Draws at one position, by systematic sampling: `samples` points spaced evenly over the cumulative distribution, moved

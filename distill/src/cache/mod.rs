@@ -18,7 +18,7 @@ mod index;
 mod read;
 mod shares;
 
-pub use capture::{Captured, Teacher, capture, capture_share};
+pub use capture::{CHUNK, Captured, Teacher, capture, capture_share};
 pub use error::Error;
 pub use index::Binding;
 pub use read::TargetCache;

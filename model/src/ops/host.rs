@@ -2,6 +2,14 @@
 
 use burn::backend::{BackendTypes, Flex};
 use burn::tensor::{Device, Tensor, TensorData};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static COMPOSED: AtomicBool = AtomicBool::new(false);
+
+/// From now on no matrix is found on the CPU: every operation of this process is composed of Burn's, as on a GPU.
+pub(crate) fn compose() {
+    COMPOSED.store(true, Ordering::Relaxed);
+}
 
 /// A CPU matrix, read in place.
 pub struct HostMatrix {
@@ -13,8 +21,12 @@ pub struct HostMatrix {
 }
 
 impl HostMatrix {
-    /// The values of `tensor` when it is an `f32` matrix on the CPU; `None` on another device.
+    /// The values of `tensor` when it is an `f32` matrix on the CPU; `None` on another device, and when operations are
+    /// to be [composed](crate::device::composed).
     pub fn of(tensor: &Tensor<2>) -> Option<Self> {
+        if COMPOSED.load(Ordering::Relaxed) {
+            return None;
+        }
         let [rows, columns] = tensor.dims();
         let primitive = tensor.clone().try_into_primitive::<Flex>().ok()?;
         if primitive.as_slice::<f32>().is_some() {

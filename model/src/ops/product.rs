@@ -3,6 +3,7 @@
 use super::host::{HostMatrix, matrix};
 use super::precision::Precision;
 use crate::cpu::matmul::{Matrix, Output};
+use burn::backend::Flex;
 use burn::tensor::{DType, Tensor};
 
 /// A matrix as it is or transposed.
@@ -74,6 +75,8 @@ fn on_device(left: &Factor<'_>, right: &Factor<'_>, precision: Precision) -> Ten
     let ([rows, inner], [_, columns]) = (left.dims(), right.dims());
     let rounded = precision == Precision::Bf16
         && rows.min(inner).min(columns) >= Precision::NARROW
+        // The CPU backend has the type, but multiplies it by turning it into `f32` and back.
+        && left.tensor().clone().try_into_primitive::<Flex>().is_err()
         && left.tensor().device().supports_dtype(DType::BF16);
     if rounded {
         return left.burn().cast(DType::BF16).matmul(right.burn().cast(DType::BF16)).cast(DType::F32);

@@ -85,51 +85,61 @@ impl WeightFile for GgufFile {
     }
 
     fn read_f32(&self, name: &str) -> Result<Vec<f32>, Error> {
+        self.read_rows_f32(name, 0..self.tensors.get(name).map_or(0, TensorInfo::rows))
+    }
+
+    fn read_rows_f32(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>, Error> {
         let (Some(info), Some(place)) = (self.tensors.get(name), self.places.get(name)) else {
             return Err(no_such_tensor(self, name));
         };
-        let values = self.decode(name, info, place);
+        assert!(rows.start <= rows.end && rows.end <= info.rows(), "rows of `{name}`");
+        let values = self.decode(name, info, place, rows);
         release(&self.map, place.bytes.clone());
         values
     }
 }
 
 impl GgufFile {
-    /// A tensor's values with the rows of queries and keys in Hugging Face's order.
-    fn decode(&self, name: &str, info: &TensorInfo, place: &Place) -> Result<Vec<f32>, Error> {
+    /// Values of some rows of a tensor, those of queries and keys in Hugging Face's order.
+    fn decode(&self, name: &str, info: &TensorInfo, place: &Place, rows: Range<usize>) -> Result<Vec<f32>, Error> {
         let bytes = &self.map[place.bytes.clone()];
-        let total: usize = info.shape.iter().product();
-        let mut values = vec![0.0; total];
-        let Some(heads) = place.interleaved_heads else {
-            // Every block size divides this.
-            let share = 1 << 14;
-            let share_bytes = share / place.format.block_values() * place.format.block_bytes();
-            values
-                .par_chunks_mut(share)
-                .zip(bytes.par_chunks(share_bytes))
-                .for_each(|(values, bytes)| place.format.dequantise(bytes, values));
-            return Ok(values);
-        };
-        let rows = info.shape.first().copied().unwrap_or(0);
-        if total == 0 || !rows.is_multiple_of(2 * heads) {
-            let problems = vec![format!("`{name}` has {rows} rows, which {heads} heads do not share evenly")];
+        let (all, width) = (info.rows(), info.row_values());
+        if let Some(heads) = place.interleaved_heads
+            && !all.is_multiple_of(2 * heads)
+        {
+            let problems = vec![format!("`{name}` has {all} rows, which {heads} heads do not share evenly")];
             return Err(Error::Tensors { path: self.path.clone(), problems });
         }
-        let width = total / rows;
+        let stored_row = |row| place.interleaved_heads.map_or(row, |heads| interleaved_row(row, all / heads));
         if width == 1 {
-            // A bias: rows are single values.
-            let mut stored = vec![0.0; rows];
-            place.format.dequantise(bytes, &mut stored);
-            let moved = (0..rows).map(|row| stored[interleaved_row(row, rows / heads)]);
-            return Ok(moved.collect());
+            // A vector, whose blocks are not rows.
+            let stored = dequantise(place.format, bytes, all);
+            return Ok(rows.map(|row| stored[stored_row(row)]).collect());
         }
-        let row_bytes = bytes.len() / rows;
-        values.par_chunks_mut(width).with_min_len(16).enumerate().for_each(|(row, values)| {
-            let stored = interleaved_row(row, rows / heads);
-            place.format.dequantise(&bytes[stored * row_bytes..][..row_bytes], values);
+        let row_bytes = bytes.len() / all;
+        if place.interleaved_heads.is_none() {
+            let part = &bytes[rows.start * row_bytes..rows.end * row_bytes];
+            return Ok(dequantise(place.format, part, rows.len() * width));
+        }
+        let mut values = vec![0.0; rows.len() * width];
+        values.par_chunks_mut(width).with_min_len(16).zip(rows).for_each(|(values, row)| {
+            place.format.dequantise(&bytes[stored_row(row) * row_bytes..][..row_bytes], values);
         });
         Ok(values)
     }
+}
+
+/// So many values of whole blocks.
+fn dequantise(format: BlockFormat, bytes: &[u8], count: usize) -> Vec<f32> {
+    // Every block size divides this.
+    const SHARE: usize = 1 << 14;
+    let share_bytes = SHARE / format.block_values() * format.block_bytes();
+    let mut values = vec![0.0; count];
+    values
+        .par_chunks_mut(SHARE)
+        .zip(bytes.par_chunks(share_bytes))
+        .for_each(|(values, bytes)| format.dequantise(bytes, values));
+    values
 }
 
 /// Why a header is refused.

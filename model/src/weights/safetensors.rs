@@ -133,9 +133,16 @@ impl WeightFile for SafetensorsFiles {
     }
 
     fn read_f32(&self, name: &str) -> Result<Vec<f32>, Error> {
-        let (Some(info), Some((file, range))) = (self.tensors.get(name), self.places.get(name)) else {
+        self.read_rows_f32(name, 0..self.tensors.get(name).map_or(0, TensorInfo::rows))
+    }
+
+    fn read_rows_f32(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>, Error> {
+        let (Some(info), Some((file, place))) = (self.tensors.get(name), self.places.get(name)) else {
             return Err(no_such_tensor(self, name));
         };
+        let row_bytes = place.len() / info.rows().max(1);
+        let range = place.start + rows.start * row_bytes..place.start + rows.end * row_bytes;
+        assert!(rows.start <= rows.end && rows.end <= info.rows(), "rows of `{name}`");
         let bytes = &self.maps[*file][range.clone()];
         let values = match info.dtype.as_str() {
             "F32" => Ok(convert::<4>(bytes, f32::from_le_bytes)),
@@ -147,7 +154,7 @@ impl WeightFile for SafetensorsFiles {
                 problems: vec![format!("`{name}` is stored as {other}; weights are read from F32, F16, BF16 and F64")],
             }),
         };
-        release(&self.maps[*file], range.clone());
+        release(&self.maps[*file], range);
         values
     }
 }
