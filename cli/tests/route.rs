@@ -48,6 +48,8 @@ fn a_run_routes_and_its_modules_can_be_asked() {
     let again = json(&bench, &[&from_file[..], &["--prompt", river][..]].concat());
     assert_eq!(again["scores"][0]["score"], answer["scores"][0]["score"]);
 
+    let elsewhere = ["route", "test", "--run", "elsewhere"];
+    bench.fails(2, &elsewhere, &["elsewhere is not the folder of a run", "lore run RECIPE"]);
     let test = ["route", "test", "--run", "runs/tiny", "--off-topic", "recipe.toml", "--json"];
     let figures = json(&bench, &test);
     let names: Vec<&str> = figures.as_array().unwrap().iter().map(|row| row["text"].as_str().unwrap()).collect();

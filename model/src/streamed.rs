@@ -99,7 +99,8 @@ impl<'a> StreamedDecoder<'a> {
         for part in self.parts() {
             let table = self.read_values(EMBEDDINGS, part.clone())?;
             for (rows, tokens) in all.iter_mut().zip(batches.clone()) {
-                let inside = rows.chunks_exact_mut(width).zip(tokens).filter(|(_, token)| part.contains(&(**token as usize)));
+                let inside =
+                    rows.chunks_exact_mut(width).zip(tokens).filter(|(_, token)| part.contains(&(**token as usize)));
                 for (row, &token) in inside {
                     row.copy_from_slice(&table[(token as usize - part.start) * width..][..width]);
                 }

@@ -14,6 +14,10 @@ use crate::error::{Error, Result};
 /// A folder without stages, or that cannot be read.
 pub fn finished_in(run: &Path) -> Result<Vec<Finished>> {
     let all = run.join("stages");
+    if !all.is_dir() {
+        let problem = format!("{} is not the folder of a run; make one with `lore run RECIPE`", run.display());
+        return Err(Error::Usage(problem));
+    }
     let mut finished = Vec::new();
     for entry in fs::read_dir(&all).map_err(Error::io(&all))? {
         let folder = entry.map_err(Error::io(&all))?.path();

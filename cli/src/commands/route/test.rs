@@ -56,9 +56,9 @@ pub struct TestArguments {
 /// # Errors
 /// A run that is not finished or whose modules have no entries; files that cannot be read.
 pub fn test(arguments: &TestArguments, session: &Session) -> Result<()> {
+    let stages = stages(&arguments.run)?;
     let model = load_model(&arguments.run.join("base"), &session.device.device()?)?;
     let fingerprint = model.fingerprint()?;
-    let stages = stages(&arguments.run)?;
     let folders: BTreeMap<String, PathBuf> = stages
         .keys()
         .filter_map(|stage| stage.strip_prefix("topic:"))
