@@ -25,10 +25,24 @@ const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 /// that the next one asks for, and what went back to the system comes again page by page. MIMALLOC_PURGE_DELAY in the
 /// environment wins.
 pub fn keep_freed() {
+    set_purge_delay(KEPT);
+}
+
+/// Computes `work` with freed memory going back to the system at once: for what has to stay below a bound, and waits for
+/// other things than pages.
+pub fn without_keeping<T>(work: impl FnOnce() -> T) -> T {
+    give_back();
+    set_purge_delay(0);
+    let result = work();
+    keep_freed();
+    result
+}
+
+fn set_purge_delay(milliseconds: std::ffi::c_long) {
     // SAFETY: changes a number that the allocator reads; the option exists in the version that is built in.
     #[allow(unsafe_code)]
     unsafe {
-        libmimalloc_sys::mi_option_set_default(PURGE_DELAY, KEPT);
+        libmimalloc_sys::mi_option_set_default(PURGE_DELAY, milliseconds);
     }
 }
 

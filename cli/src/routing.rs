@@ -18,7 +18,7 @@ use crate::models::LoadedModel;
 use crate::stages::prepared::passages_of;
 
 /// Tokens of a topic, and of general English, that are counted at most.
-const COUNTED: u64 = 1_000_000;
+pub const COUNTED: u64 = 1_000_000;
 /// Passages that a threshold is found with, of which no more are needed.
 const VALIDATED: usize = 24;
 /// With fewer validation passages, some of the training text is kept to find the threshold with.

@@ -4,7 +4,7 @@ use lore_model::Decoder;
 use lore_model::fingerprint::Fingerprint;
 
 use crate::arrow::Prototypes;
-use crate::entry::Entry;
+use crate::entry::{Entry, PASSAGES};
 use crate::error::Error;
 use crate::reader::{Reader, View};
 use crate::router::Router;
@@ -39,7 +39,7 @@ pub struct General {
 /// Text of a topic. Each passage begins with the token that begins a text.
 #[derive(Clone, Copy, Debug)]
 pub struct TopicText<'a> {
-    /// Passages to learn from: states of 48 evenly over all, tokens of all.
+    /// Passages to learn from: states of 64 evenly over all, tokens of all.
     pub learn: &'a [Vec<u32>],
     /// Others, to find the threshold with.
     pub validate: &'a [Vec<u32>],
@@ -48,7 +48,7 @@ pub struct TopicText<'a> {
 /// Passages of general English whose states are read.
 pub const READ: usize = 64;
 /// Passages of a topic whose states are read.
-const LEARN: usize = 48;
+const LEARN: usize = PASSAGES;
 /// Fewest passages of general English, and of each part of a topic's text.
 const FEWEST: usize = 4;
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::prepared::open_tokens;
 use super::{Finished, Outcome, Share, Stage, StageContext, sha256_of};
 use crate::error::{Error, Result};
+use crate::memory::without_keeping;
 use crate::plan::estimate::{self, Estimate, Facts};
 use crate::recipe::{Base, Recipe};
 
@@ -140,7 +141,7 @@ impl TargetsStage {
             }
             Some(tokens) => {
                 let decoder = StreamedDecoder::new(&files.config, &*files.weights, &device)?;
-                capture_from(&Teacher::Streamed(decoder, tokens))
+                without_keeping(|| capture_from(&Teacher::Streamed(decoder, tokens)))
             }
         }
     }

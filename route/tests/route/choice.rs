@@ -173,12 +173,12 @@ fn too_little_text_is_said() {
 fn a_topic_is_all_of_its_text() {
     let reader = Reader::new(&base(), 1, 24);
     let general = General::read(&reader, &passages(40, 1, 300, 1)).unwrap();
-    let learn = [passages(48, 10, 70, 3), passages(48, 200, 260, 4)].concat();
+    let learn = [passages(64, 10, 70, 3), passages(64, 200, 260, 4)].concat();
     let topic = TopicText { learn: &learn, validate: &learn };
     let found = entry(&reader, fingerprint('a'), &general, &topic, Prototypes::new()).unwrap();
     let views = reader.read(&learn);
     for (channel, &found) in found.centroid.iter().enumerate() {
-        let expected = views.iter().step_by(2).map(|view| f64::from(view.state[channel])).sum::<f64>() / 48.0;
+        let expected = views.iter().step_by(2).map(|view| f64::from(view.state[channel])).sum::<f64>() / 64.0;
         assert!((f64::from(found) - expected).abs() < 1e-6, "channel {channel}: {found} against {expected}");
     }
     assert_eq!(evenly(96, 48), (0..48).map(|index| 2 * index).collect::<Vec<_>>());

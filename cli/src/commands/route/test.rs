@@ -8,7 +8,7 @@ use lore_datasets::split::Split;
 use lore_eval::composition::{Row, Text, score_texts};
 use lore_model::Decoder;
 use lore_modules::{LoadedModule, activate, peft};
-use lore_route::build::Settings;
+use lore_route::build::{Settings, evenly};
 use lore_route::{Router, arrow};
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use super::print_json;
 use crate::error::{Error, Result};
 use crate::models::{LoadedModel, load_model};
 use crate::passages;
-use crate::routing::{Routed, Worth, begun};
+use crate::routing::{COUNTED, Routed, Worth, begun};
 use crate::session::Session;
 use crate::stages::Finished;
 use crate::stages::finished::{behind, finished_in};
@@ -43,7 +43,7 @@ pub struct TestArguments {
     /// Tokens of a passage that are looked at [default: 256, or as the entries say]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     tokens: Option<u32>,
-    /// Passages of each text at most
+    /// Passages of each text at most, evenly over all of it
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     passages: u32,
     /// Print JSON
@@ -181,11 +181,12 @@ fn stages(run: &std::path::Path) -> Result<BTreeMap<String, PathBuf>> {
     Ok(stages.into_iter().map(|(name, stage)| (name, stage.folder)).collect())
 }
 
-/// Held-out passages of a prepared corpus: of each document the first two.
+/// Held-out passages evenly over a prepared corpus. The rest of a longer document is left out when it is short.
 fn held_out(folder: &std::path::Path, arguments: &TestArguments, model: &LoadedModel) -> Result<Vec<EvalPassage>> {
     let Settings { tokens, .. } = Settings::of(&model.decoder);
-    let limit = u64::from(arguments.passages) * tokens as u64;
-    let mut passages = passages_of(folder, Split::Test, &model.files.tokenizer, limit, tokens, Some(2))?;
-    passages.truncate(arguments.passages as usize);
-    Ok(passages)
+    let all = passages_of(folder, Split::Test, &model.files.tokenizer, COUNTED, tokens, None)?;
+    let long = |place: usize| 4 * all[place].tokens.len() >= tokens;
+    let begins = |place: usize| place == 0 || all[place - 1].document != all[place].document;
+    let worth: Vec<usize> = (0..all.len()).filter(|&place| long(place) || begins(place)).collect();
+    Ok(evenly(worth.len(), arguments.passages as usize).into_iter().map(|at| all[worth[at]].clone()).collect())
 }
