@@ -51,13 +51,16 @@ impl<'a> StreamedDecoder<'a> {
     /// Weights that cannot be read or are not finite.
     ///
     /// # Panics
-    /// When there are not as many tokens as rows, or a sequence is longer than the model's positions.
+    /// When there are not as many tokens as rows, a token is outside the vocabulary, or a sequence is longer than the model's
+    /// positions.
     pub fn hidden(&self, batches: &[(Arc<Vec<u32>>, Arc<Sequences>)]) -> Result<Vec<Tensor<2>>, Error> {
         let table = Arc::new(rotary_table(self.config));
         let contexts: Vec<BlockContext> =
             batches.iter().map(|(_, sequences)| BlockContext::new(self.config, sequences, table.clone())).collect();
         for (tokens, sequences) in batches {
             assert_eq!(tokens.len(), sequences.rows(), "one token per row");
+            let vocabulary = self.config.vocab_size;
+            assert!(tokens.iter().all(|&token| (token as usize) < vocabulary), "tokens inside the vocabulary");
             assert!(sequences.longest() <= table.positions(), "sequence longer than the model's positions");
         }
         let mut streams = self.embed(batches.iter().map(|(tokens, _)| tokens.as_slice()))?;

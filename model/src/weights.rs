@@ -60,7 +60,7 @@ pub trait WeightFile: Send + Sync {
     /// [`Error::Tensors`] if there is no such tensor or its type holds no weights.
     fn read_f32(&self, name: &str) -> Result<Vec<f32>, Error>;
 
-    /// As [`Self::read_f32`], of some rows of a matrix; of a vector, some values. Formats that can leave the rest unread.
+    /// As [`Self::read_f32`], of some rows of a matrix; of a vector, some values. Where the format allows it the rest is left unread.
     ///
     /// # Errors
     /// As [`Self::read_f32`].
