@@ -1,11 +1,11 @@
 //! Text for router entries, and what a router is worth on held-out text.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lore_datasets::evaluation::EvalPassage;
 use lore_datasets::split::Split;
 use lore_eval::statistics::{Measured, bits_per_byte};
-use lore_model::Decoder;
 use lore_model::fingerprint::Fingerprint;
 use lore_modules::Adapter;
 use lore_route::build::{General, Settings, TopicText, entry, evenly, some_of};
@@ -29,24 +29,41 @@ pub fn begun(passages: &[EvalPassage], start: u32) -> Vec<Vec<u32>> {
     passages.iter().map(|passage| [&[start], passage.tokens.as_slice()].concat()).collect()
 }
 
+/// A base, and the folder of its prepared general English.
+type EnglishOf = (Fingerprint, PathBuf);
+
+/// General English as routers of a base see it: read with the first module of a run, and kept for the others.
+#[derive(Clone, Default)]
+pub struct SharedEnglish(Arc<Mutex<Option<(EnglishOf, General)>>>);
+
+impl SharedEnglish {
+    /// What was read for this base and folder, or what `read` reads now.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn of(&self, base: Fingerprint, folder: &Path, read: impl FnOnce() -> Result<General>) -> Result<General> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (base, folder.to_owned());
+        if let Some((_, general)) = kept.as_ref().filter(|(known, _)| *known == key) {
+            return Ok(general.clone());
+        }
+        let general = read()?;
+        *kept = Some((key, general.clone()));
+        Ok(general)
+    }
+}
+
 /// Makes entries for modules of one base.
 pub struct EntryMaker {
-    reader: Reader,
-    general: General,
-    base: Fingerprint,
+    /// The base's lower blocks.
+    pub reader: Reader,
+    /// General English as they see it.
+    pub general: General,
+    /// The base's name.
+    pub base: Fingerprint,
 }
 
 impl EntryMaker {
-    /// Reads general English, given as passages, with a base, or as much of it as a router of `settings` looks through.
-    ///
-    /// # Errors
-    /// Too few of them; a base in blocks.
-    pub fn new(decoder: &Decoder, settings: Settings, base: Fingerprint, general: &[Vec<u32>]) -> Result<Self> {
-        let reader = Reader::new(decoder, settings.layer, settings.tokens);
-        let general = General::read(&reader, general)?;
-        Ok(Self { reader, general, base })
-    }
-
     /// The entry of a module for text of its topic. Some of the text to learn from is kept for the threshold, where there
     /// is too little validation text.
     ///
@@ -100,11 +117,12 @@ pub struct Worth {
     pub general: usize,
     /// Those left to the base.
     pub left: usize,
-    /// How many more bits per byte all passages need than with the best choice for each, in parts of 1.
-    pub regret: f64,
+    /// How many more bits per byte all passages need than with the best choice for each, in parts of 1, where that was
+    /// measured.
+    pub regret: Option<f64>,
 }
 
-/// What was chosen for a passage, and what each choice costs: the base first, then the modules.
+/// What was chosen for a passage, and what each choice costs.
 #[derive(Clone, Debug)]
 pub struct Routed {
     /// The module of its own topic, from 0; nothing for general English.
@@ -113,8 +131,8 @@ pub struct Routed {
     pub best: Option<usize>,
     /// The module that was chosen; nothing is the base.
     pub chosen: Option<usize>,
-    /// Nats under the base and each module.
-    pub nats: Vec<f64>,
+    /// Nats under the base and each module; nothing where it was not measured.
+    pub nats: Option<Vec<f64>>,
     /// Bytes of the passage.
     pub bytes: f64,
 }
@@ -136,15 +154,22 @@ impl Worth {
                 }
             }
         }
-        let bits = |nats: &dyn Fn(&Routed) -> f64| {
-            let measured: Vec<Measured> =
-                routed.iter().map(|one| Measured { nats: nats(one), bytes: one.bytes }).collect();
-            bits_per_byte(&measured).value
-        };
-        let chosen = bits(&|one| one.nats[one.chosen.map_or(0, |module| module + 1)]);
-        let oracle = bits(&|one| one.nats.iter().copied().fold(f64::INFINITY, f64::min));
-        worth.regret = chosen / oracle - 1.0;
+        worth.regret = Self::regret(routed);
         worth
+    }
+
+    /// Above the best choice for each passage; nothing unless all were measured.
+    fn regret(routed: &[Routed]) -> Option<f64> {
+        let bits = |nats: &dyn Fn(&Routed, &[f64]) -> f64| {
+            let measured: Option<Vec<Measured>> = routed
+                .iter()
+                .map(|one| Some(Measured { nats: nats(one, one.nats.as_deref()?), bytes: one.bytes }))
+                .collect();
+            measured.map(|measured| bits_per_byte(&measured).value)
+        };
+        let chosen = bits(&|one, nats| nats[one.chosen.map_or(0, |module| module + 1)])?;
+        let oracle = bits(&|_, nats| nats.iter().copied().fold(f64::INFINITY, f64::min))?;
+        Some(chosen / oracle - 1.0)
     }
 
     /// Share of topics' passages whose own module scores best.
@@ -169,16 +194,22 @@ mod tests {
 
     #[test]
     fn a_hand_worked_case() {
-        let one = |own, best, chosen, nats: [f64; 3]| Routed { own, best, chosen, nats: nats.to_vec(), bytes: 10.0 };
-        let worth = Worth::of(&[
+        let one =
+            |own, best, chosen, nats: [f64; 3]| Routed { own, best, chosen, nats: Some(nats.to_vec()), bytes: 10.0 };
+        let mut routed = [
             one(Some(0), Some(0), Some(0), [4.0, 2.0, 5.0]),
             one(Some(1), Some(1), None, [3.0, 6.0, 2.0]),
             one(Some(1), Some(0), Some(0), [4.0, 5.0, 3.0]),
             one(None, Some(1), None, [1.0, 2.0, 2.0]),
-        ]);
+        ];
+        let worth = Worth::of(&routed);
         let shares = [worth.top1(), worth.used(), worth.abstained()];
         assert_eq!(shares, [Some(2.0 / 3.0), Some(1.0 / 3.0), Some(1.0)]);
         // 2 + 3 + 5 + 1 against 2 + 2 + 3 + 1.
-        assert!((worth.regret - (11.0 / 8.0 - 1.0)).abs() < 1e-12, "{}", worth.regret);
+        let regret = worth.regret.unwrap();
+        assert!((regret - (11.0 / 8.0 - 1.0)).abs() < 1e-12, "{regret}");
+        // What one choice costs is not known, and so what all do.
+        routed[3].nats = None;
+        assert_eq!(Worth::of(&routed), Worth { regret: None, ..worth });
     }
 }

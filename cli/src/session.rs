@@ -10,6 +10,7 @@ use lore_train::Conditions;
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::progress::Console;
+use crate::routing::SharedEnglish;
 
 /// Options that every command takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -46,6 +47,8 @@ pub struct Session {
     pub progress: Arc<dyn Progress>,
     /// With whom it trains, and how far.
     pub training: Conditions,
+    /// General English for the router entries of the modules it trains.
+    pub english: SharedEnglish,
 }
 
 impl Session {
@@ -73,6 +76,7 @@ impl Session {
             fetcher,
             progress: Arc::new(Console::new(options.quiet)),
             training: Conditions::default(),
+            english: SharedEnglish::default(),
         })
     }
 

@@ -57,6 +57,14 @@ fn a_run_routes_and_its_modules_can_be_asked() {
     let figure = |row: usize, name: &str| figures[row]["figures"][name].as_f64().unwrap();
     assert!(figure(1, "passages") > 0.0 && figure(1, "best") == figure(1, "passages"), "{figures}");
     assert!((4..7).all(|row| figure(row, "regret") >= 0.0), "{figures}");
+    // What is chosen needs no module to read the text.
+    let chosen = json(&bench, &[&test[..], &["--choices-only"][..]].concat());
+    assert_eq!(chosen.as_array().unwrap().len(), 6, "no probe: {chosen}");
+    for (row, figures) in chosen.as_array().unwrap().iter().zip(figures.as_array().unwrap()) {
+        let mut expected = figures.clone();
+        expected["figures"]["regret"] = Value::Null;
+        assert_eq!(*row, expected);
+    }
     // What a changed recipe left in the folder of the run is not what its modules were made from.
     let folders = bench.listing("runs/tiny/stages");
     let own = folders.iter().find(|name| name.starts_with("topic-rivers-")).unwrap();

@@ -41,6 +41,7 @@ fn consequences_equal_those_worked_out_by_hand() {
     let derived = by_hand().derived();
     let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} is not {b}");
     near(derived.gap_closed.unwrap(), (2.7 - 1.45) / (2.7 - 1.195));
+    near(derived.above_teacher.unwrap(), 100.0 * (1.45 / 1.195 - 1.0));
     near(derived.own_gains[0].percent, 25.0);
     near(derived.own_gains[1].bits_per_byte, 0.2);
     let kept = |row: &str, module: &str| {

@@ -8,6 +8,9 @@ pub struct Derived {
     /// Share of the distance from untrained student to teacher that training closed; 1 is the teacher.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gap_closed: Option<f64>,
+    /// How many more bits per byte of general English the base needs than its teacher, in percent of the teacher's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub above_teacher: Option<f64>,
     /// Each row's change against the base row, for each column measured in both.
     pub changes: Vec<Change>,
     /// What each module gains on its own topic.
@@ -133,6 +136,7 @@ impl Report {
         let combinations = self.matrix.rows.iter().filter(|row| row.kind.is_combination());
         Derived {
             gap_closed: self.gap_closed(),
+            above_teacher: self.above_teacher(),
             changes: self.changes(|row, _| row.kind != RowKind::Base),
             own_gains: self.modules.iter().filter_map(|module| self.own_gain(module)).collect(),
             retained: combinations.flat_map(|row| self.retained(row)).collect(),
@@ -147,7 +151,15 @@ impl Report {
         }
     }
 
-    /// Share of the distance from the untrained student to the teacher that distillation closed.
+    /// How many more bits per byte of general English the base needs than its teacher, in percent of the teacher's.
+    pub fn above_teacher(&self) -> Option<f64> {
+        let d = self.distillation.as_ref()?;
+        let above = 100.0 * (d.student_bits_per_byte / d.teacher_bits_per_byte - 1.0);
+        above.is_finite().then_some(above)
+    }
+
+    /// Share of the distance from the untrained student to the teacher that distillation closed. It is the larger, the worse
+    /// the student began.
     pub fn gap_closed(&self) -> Option<f64> {
         let d = self.distillation.as_ref()?;
         let gap = d.untrained_bits_per_byte - d.teacher_bits_per_byte;

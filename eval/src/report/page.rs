@@ -104,11 +104,17 @@ fn key_facts(report: &Report) -> Vec<(String, String)> {
     if let Some(largest) = report.modules.iter().map(|module| module.bytes).max() {
         facts.push((quantity::bytes(largest), String::from("largest module")));
     }
-    if let Some(closed) = report.gap_closed() {
-        facts.push((quantity::share(Some(closed)), String::from("of the gap to the teacher closed by distilling")));
+    if let Some(above) = report.above_teacher() {
+        facts.push((
+            quantity::change(Some(above)),
+            String::from("bits per byte of general English against the teacher"),
+        ));
     }
     if let Some(accuracy) = report.routing_accuracy() {
-        facts.push((quantity::share(Some(accuracy)), String::from("of passages given the right module")));
+        facts.push((
+            quantity::share(Some(accuracy)),
+            String::from("of passages given the right module by their first tokens"),
+        ));
     }
     let ran: f64 = report.stages.iter().filter(|stage| !stage.cached).map(|stage| stage.seconds).sum();
     if ran > 0.0 {
@@ -203,6 +209,7 @@ fn distillation(report: &Report) -> Option<Value> {
     let d = report.distillation.as_ref()?;
     let last = d.curve.last();
     Some(context! {
+        above => unbroken(&quantity::change(report.above_teacher())),
         closed => report.gap_closed().map(|closed| unbroken(&quantity::share(Some(closed)))),
         teacher => quantity::bits(Some(d.teacher_bits_per_byte)),
         untrained => quantity::bits(Some(d.untrained_bits_per_byte)),

@@ -114,12 +114,12 @@ fn summary(report: &Report, out: &mut Text) {
         let [untrained, student, teacher] =
             [d.untrained_bits_per_byte, d.student_bits_per_byte, d.teacher_bits_per_byte]
                 .map(|bits| quantity::bits(Some(bits)));
-        let closed = quantity::share(report.gap_closed());
-        let text = format!("{untrained} → {student}, teacher {teacher}: {closed} of the gap closed");
+        let above = quantity::change(report.above_teacher());
+        let text = format!("{untrained} → {student}, teacher {teacher}: {above} against it");
         lines.push(("distillation".into(), text));
     }
     if let Some(accuracy) = report.routing_accuracy() {
-        lines.push(("right module chosen".into(), format!("{} of passages", quantity::share(Some(accuracy)))));
+        lines.push(("right by first tokens".into(), format!("{} of passages", quantity::share(Some(accuracy)))));
     }
     for module in &report.modules {
         let load = module.load_ms.map(|ms| format!(", loads in {} ms", quantity::fixed(ms, 0)));

@@ -1,5 +1,6 @@
 //! Matrix products of bfloat16 values with sums in `f32`, on processors that multiply pairs of them in one instruction
-//! (AVX512-BF16): twice the arithmetic of `f32` products, for the last sixteen bits of their factors.
+//! (AVX512-BF16). Where that instruction is issued as often as a fused multiply-add it is twice the arithmetic of `f32`
+//! products, for the last sixteen bits of their factors.
 //!
 //! Blocked and packed as in Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication": a stretch
 //! of the inner dimension at a time, both factors are rounded and laid out in the order in which the innermost loop reads
@@ -33,6 +34,24 @@ pub fn available() -> bool {
         })
     }
     #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Whether products are faster so than in `f32`: not on Intel's processors, where a training step was found to take 1.65 times
+/// as long (EXPERIMENTS.md, "bfloat16 on an Intel processor"). By the maker and not by a measurement on the spot: what a
+/// training computes must not depend on how busy a machine is.
+pub fn is_faster() -> bool {
+    available() && !is_intel()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn is_intel() -> bool {
+    let leaf = std::arch::x86_64::__cpuid(0);
+    [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat() == b"GenuineIntel"
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn is_intel() -> bool {
     false
 }
 

@@ -12,7 +12,7 @@ pub enum Precision {
     /// Not at all.
     #[default]
     F32,
-    /// To bfloat16, on processors that multiply it faster ([`bf16::available`]) and on GPUs that have it, which round the
+    /// To bfloat16, on processors that multiply it faster ([`bf16::is_faster`]) and on GPUs that have it, which round the
     /// product too; elsewhere not at all.
     Bf16,
 }
@@ -46,7 +46,7 @@ impl Precision {
     /// `out (+)= alpha · a·b`, as [`matmul::matmul`].
     pub(super) fn matmul(self, out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, alpha: f32, output: Output) {
         let wide = a.rows().min(b.columns()).min(a.columns()) >= Self::NARROW;
-        if self == Self::Bf16 && wide && bf16::available() {
+        if self == Self::Bf16 && wide && bf16::is_faster() {
             bf16::matmul(out, a, b, alpha, output, Threads::All);
         } else {
             matmul::matmul(out, a, b, alpha, output, Threads::All);

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use lore_modules::peft;
-use lore_route::build::Settings;
-use lore_route::{ENTRY_FILE, Entry, Router};
+use lore_route::build::{General, Settings};
+use lore_route::{ENTRY_FILE, Entry, Reader, Router};
 
 use super::by_name;
 use crate::error::{Error, Result};
@@ -59,7 +59,9 @@ pub fn build(arguments: &BuildArguments, session: &Session) -> Result<()> {
         .check_base(&model.files.config, &fingerprint, false)
         .map_err(Error::while_doing(format!("module {}", module.display())))?;
     let (general, topic) = (passages(&arguments.general, &model)?, passages(&arguments.corpus, &model)?);
-    let maker = EntryMaker::new(&model.decoder, Settings::of(&model.decoder), fingerprint, &general)?;
+    let Settings { layer, tokens } = Settings::of(&model.decoder);
+    let reader = Reader::new(&model.decoder, layer, tokens);
+    let maker = EntryMaker { general: General::read(&reader, &general)?, reader, base: fingerprint };
     let (mut learn, mut validate) = (Vec::new(), Vec::new());
     for (index, passage) in topic.into_iter().enumerate() {
         if index % 5 == 4 { validate.push(passage) } else { learn.push(passage) }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use lore_datasets::evaluation::EvalPassage;
 use lore_datasets::split::Split;
 use lore_eval::composition::{Row, Text, score_texts};
+use lore_eval::score::TokenScores;
 use lore_model::Decoder;
 use lore_modules::{LoadedModule, activate, peft};
 use lore_route::build::{Settings, evenly};
@@ -46,6 +47,10 @@ pub struct TestArguments {
     /// Passages of each text at most, evenly over all of it
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     passages: u32,
+    /// Only what is chosen, not what each choice costs: no module reads the text, so that all of it can be tested in minutes.
+    /// No regret, and no probe
+    #[arg(long)]
+    choices_only: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -92,51 +97,43 @@ pub fn test(arguments: &TestArguments, session: &Session) -> Result<()> {
         texts.push(Text { name, passages });
     }
 
-    let run = |decoder: &Decoder, label: &str| -> Result<Row> {
-        score_texts(decoder, &texts, model.start, label, &*session.progress)
-            .map_err(Error::while_doing("scoring held-out texts"))
-    };
-    let mut candidates = vec![run(&model.decoder, "score: base")?];
-    for name in router.entries().keys() {
-        let adapter = peft::read(&folders[name])?;
-        adapter.check_base(&model.files.config, &fingerprint, false)?;
-        let module = LoadedModule::new(&adapter, &model.decoder.embedding.device());
-        candidates.push(run(&activate(&model.decoder, &[(&module, 1.0)]), &format!("score: {name}"))?);
-    }
-
+    let candidates =
+        if arguments.choices_only { None } else { Some(score_all(&texts, &model, &router, &folders, session)?) };
     let reader = router.reader(&model.decoder)?.expect("a router with entries has a reader");
     let limit = arguments.tokens.map_or(usize::MAX, |tokens| tokens as usize);
     let prototypes: Vec<&arrow::Prototypes> = router.entries().values().map(|entry| &entry.arrow).collect();
-    let mut methods: [(&str, Vec<Vec<Routed>>); 3] = ["router", "arrow", "probe"].map(|name| (name, Vec::new()));
+    let names = ["router", "arrow", "probe"].into_iter().filter(|name| *name != "probe" || candidates.is_some());
+    let mut methods: Vec<(&str, Vec<Vec<Routed>>)> = names.map(|name| (name, Vec::new())).collect();
     for (t, text) in texts.iter().enumerate() {
         let mut seen = begun(&text.passages, model.start);
         seen.iter_mut().for_each(|passage| passage.truncate(limit.saturating_add(1)));
         let views = reader.read(&seen);
         let along = arrow::scores(&model.decoder, &seen, &prototypes);
-        let mut found: [Vec<Routed>; 3] = Default::default();
+        methods.iter_mut().for_each(|(_, all)| all.push(Vec::new()));
         for (p, passage) in text.passages.iter().enumerate() {
-            let nats: Vec<f64> = candidates.iter().map(|row| -row.scores[t][p].total()).collect();
-            let probed: Vec<f64> = candidates
-                .iter()
-                .map(|row| row.scores[t][p].log_likelihoods.iter().take(64.min(limit)).map(|&x| f64::from(x)).sum())
-                .collect();
+            let scores = candidates.as_ref().map(|rows| rows.iter().map(|row| &row.scores[t][p]));
+            let nats: Option<Vec<f64>> = scores.clone().map(|scores| scores.map(|score| -score.total()).collect());
             let choice = router.choose_for(&views[p], 1);
             let place = |name: &String| router.entries().keys().position(|one| one == name);
-            let by_probe = first_of_largest(&probed[1..]);
-            let chosen = [
-                (
-                    choice.scored.first().and_then(|one| place(&one.module)),
-                    choice.picks.first().and_then(|(name, _)| place(name)),
-                ),
-                (Some(first_of_largest(&along[p])), Some(first_of_largest(&along[p]))),
-                (Some(by_probe), (probed[by_probe + 1] > probed[0]).then_some(by_probe)),
-            ];
-            for (found, (best, chosen)) in found.iter_mut().zip(chosen) {
+            let by_router = (
+                choice.scored.first().and_then(|one| place(&one.module)),
+                choice.picks.first().and_then(|(name, _)| place(name)),
+            );
+            let by_arrow = Some(first_of_largest(&along[p]));
+            let by_probe = scores.map(|scores| {
+                let first =
+                    |score: &TokenScores| score.log_likelihoods.iter().take(64.min(limit)).map(|&x| f64::from(x)).sum();
+                let probed: Vec<f64> = scores.map(first).collect();
+                let best = first_of_largest(&probed[1..]);
+                (Some(best), (probed[best + 1] > probed[0]).then_some(best))
+            });
+            let chosen = [by_router, (by_arrow, by_arrow)].into_iter().chain(by_probe);
+            for ((_, all), (best, chosen)) in methods.iter_mut().zip(chosen) {
                 let own = (t < topics).then_some(t);
-                found.push(Routed { own, best, chosen, nats: nats.clone(), bytes: passage.bytes as f64 });
+                let routed = Routed { own, best, chosen, nats: nats.clone(), bytes: passage.bytes as f64 };
+                all[t].push(routed);
             }
         }
-        methods.iter_mut().zip(found).for_each(|((_, all), found)| all.push(found));
     }
 
     let worth = |texts: &[Vec<Routed>]| Worth::of(&texts.iter().flatten().cloned().collect::<Vec<_>>());
@@ -152,12 +149,34 @@ pub fn test(arguments: &TestArguments, session: &Session) -> Result<()> {
         .into_iter()
         .map(|(name, worth)| {
             let passages = (worth.passages + worth.general).to_string();
-            let shares = [worth.top1(), worth.used(), worth.abstained(), Some(worth.regret)].map(percent);
+            let shares = [worth.top1(), worth.used(), worth.abstained(), worth.regret].map(percent);
             [name, passages].into_iter().chain(shares).collect()
         })
         .collect();
     print!("{}", table::lines(&["text", "passages", "top-1", "used", "left", "regret"], &lines, 1));
     Ok(())
+}
+
+/// The texts under the base and under each module.
+fn score_all(
+    texts: &[Text],
+    model: &LoadedModel,
+    router: &Router,
+    folders: &BTreeMap<String, PathBuf>,
+    session: &Session,
+) -> Result<Vec<Row>> {
+    let run = |decoder: &Decoder, label: &str| -> Result<Row> {
+        score_texts(decoder, texts, model.start, label, &*session.progress)
+            .map_err(Error::while_doing("scoring held-out texts"))
+    };
+    let mut rows = vec![run(&model.decoder, "score: base")?];
+    for (name, entry) in router.entries() {
+        let adapter = peft::read(&folders[name])?;
+        adapter.check_base(&model.files.config, &entry.base, false)?;
+        let module = LoadedModule::new(&adapter, &model.decoder.embedding.device());
+        rows.push(run(&activate(&model.decoder, &[(&module, 1.0)]), &format!("score: {name}"))?);
+    }
+    Ok(rows)
 }
 
 fn first_of_largest(values: &[f64]) -> usize {

@@ -47,7 +47,7 @@ pub fn routed(
                 own: names.iter().position(|name| *name == text.name),
                 best: choice.scored.first().and_then(|one| place(&one.module)),
                 chosen,
-                nats: candidates.iter().map(|row| -row.scores[t][p].total()).collect(),
+                nats: Some(candidates.iter().map(|row| -row.scores[t][p].total()).collect()),
                 bytes: passage.bytes as f64,
             });
         }

@@ -10,8 +10,8 @@ use lore_model::Decoder;
 use lore_model::fingerprint::Fingerprint;
 use lore_model::weights::safetensors_writer::StoredType;
 use lore_modules::{Adapter, peft};
-use lore_route::ENTRY_FILE;
-use lore_route::build::Settings;
+use lore_route::build::{General, Settings};
+use lore_route::{ENTRY_FILE, Reader};
 use lore_train::{Measurement, Run, StepMetrics, Stopping, TrainConfig, Trained, clear_checkpoints, train_under};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -115,17 +115,18 @@ fn write_router_entry(
     topic: &Path,
 ) -> Result<bool> {
     let ModuleRequest { subject, module, general, output, session, .. } = request;
-    let [general, _] = corpus(general, model)?;
     let [learn, validate] = corpus(topic, model)?;
-    let settings = Settings::of(&model.decoder);
+    let Settings { layer, tokens } = Settings::of(&model.decoder);
     let device = model.decoder.embedding.device();
     // A router reads the base as it is used, not as it was kept while the module was trained.
-    let own = module
-        .quantise
-        .map(|_| Decoder::load_lower(&model.files.config, &*model.files.weights, &device, settings.layer));
+    let own = module.quantise.map(|_| Decoder::load_lower(&model.files.config, &*model.files.weights, &device, layer));
     let decoder = own.transpose()?.unwrap_or_else(|| model.decoder.clone());
-    let made =
-        EntryMaker::new(&decoder, settings, base, &general).and_then(|maker| maker.entry(adapter, &learn, &validate));
+    let reader = Reader::new(&decoder, layer, tokens);
+    let english = session.english.of(base, general, || {
+        let [passages, _] = corpus(general, model)?;
+        Ok(General::read(&reader, &passages)?)
+    });
+    let made = english.and_then(|general| EntryMaker { reader, general, base }.entry(adapter, &learn, &validate));
     match made {
         Ok(entry) => entry.write(&output.join(ENTRY_FILE))?,
         Err(error) => {
