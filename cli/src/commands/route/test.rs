@@ -33,7 +33,8 @@ use crate::table;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   lore route test --run runs/quickstart
-  lore route test --run runs/openstax --off-topic wikitext.txt --tokens 128 --json")]
+  lore route test --run runs/openstax --off-topic wikitext.txt --tokens 128 --json
+  lore route test --run runs/openstax --choices-only --passages 10000")]
 pub struct TestArguments {
     /// Directory of a finished run
     #[arg(long, value_name = "DIR")]
