@@ -206,8 +206,7 @@ mod tests {
         let shares = [worth.top1(), worth.used(), worth.abstained()];
         assert_eq!(shares, [Some(2.0 / 3.0), Some(1.0 / 3.0), Some(1.0)]);
         // 2 + 3 + 5 + 1 against 2 + 2 + 3 + 1.
-        let regret = worth.regret.unwrap();
-        assert!((regret - (11.0 / 8.0 - 1.0)).abs() < 1e-12, "{regret}");
+        assert!(worth.regret.is_some_and(|regret| (regret - (11.0 / 8.0 - 1.0)).abs() < 1e-12), "{worth:?}");
         // What one choice costs is not known, and so what all do.
         routed[3].nats = None;
         assert_eq!(Worth::of(&routed), Worth { regret: None, ..worth });

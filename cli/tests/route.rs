@@ -18,6 +18,10 @@ fn a_run_routes_and_its_modules_can_be_asked() {
     let bench = tiny_run();
     bench.succeeds(&["run", "recipe.toml"]);
     let entry = "runs/tiny/modules/rivers/router.safetensors";
+    // In the run general English was read with the module before; alone the module reads it itself.
+    let second = bench.read("runs/tiny/modules/hills/router.safetensors");
+    bench.succeeds(&["run", "recipe.toml", "--force", "module:hills"]);
+    assert_eq!(bench.read("runs/tiny/modules/hills/router.safetensors"), second);
     let report: Value = serde_json::from_slice(&bench.read("runs/tiny/report.json")).unwrap();
     let rows = report["matrix"]["rows"].as_array().unwrap();
     let routed = rows.iter().find(|row| row["name"] == "routed").unwrap();
