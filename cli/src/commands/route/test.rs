@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use lore_datasets::evaluation::EvalPassage;
+use lore_datasets::progress::Unit;
 use lore_datasets::split::Split;
 use lore_eval::composition::{Row, Text, score_texts};
 use lore_eval::score::TokenScores;
@@ -23,6 +24,9 @@ use crate::stages::Finished;
 use crate::stages::finished::{behind, finished_in};
 use crate::stages::prepared::passages_of;
 use crate::table;
+
+/// Passages that are read at once.
+const AT_ONCE: usize = 8;
 
 /// Measure the routing of a run's modules on its held-out text and on other text
 ///
@@ -48,8 +52,8 @@ pub struct TestArguments {
     /// Passages of each text at most, evenly over all of it
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     passages: u32,
-    /// Only what is chosen, not what each choice costs: no module reads the text, so that all of it can be tested in minutes.
-    /// No regret, and no probe
+    /// Only what the router chooses, not what each choice costs: no module reads the text, so that all of it can be tested in
+    /// minutes. No regret, and no other ways of choosing
     #[arg(long)]
     choices_only: bool,
     /// Print JSON
@@ -103,39 +107,46 @@ pub fn test(arguments: &TestArguments, session: &Session) -> Result<()> {
     let reader = router.reader(&model.decoder)?.expect("a router with entries has a reader");
     let limit = arguments.tokens.map_or(usize::MAX, |tokens| tokens as usize);
     let prototypes: Vec<&arrow::Prototypes> = router.entries().values().map(|entry| &entry.arrow).collect();
-    let names = ["router", "arrow", "probe"].into_iter().filter(|name| *name != "probe" || candidates.is_some());
-    let mut methods: Vec<(&str, Vec<Vec<Routed>>)> = names.map(|name| (name, Vec::new())).collect();
+    // The others are there to compare with what each choice costs.
+    let names = if candidates.is_some() { &["router", "arrow", "probe"][..] } else { &["router"] };
+    let mut methods: Vec<(&str, Vec<Vec<Routed>>)> = names.iter().map(|name| (*name, Vec::new())).collect();
+    let count: usize = texts.iter().map(|text| text.passages.len()).sum();
+    let mut task = session.progress.task("route", Some(count as u64), Unit::Items);
     for (t, text) in texts.iter().enumerate() {
-        let mut seen = begun(&text.passages, model.start);
-        seen.iter_mut().for_each(|passage| passage.truncate(limit.saturating_add(1)));
-        let views = reader.read(&seen);
-        let along = arrow::scores(&model.decoder, &seen, &prototypes);
         methods.iter_mut().for_each(|(_, all)| all.push(Vec::new()));
-        for (p, passage) in text.passages.iter().enumerate() {
-            let scores = candidates.as_ref().map(|rows| rows.iter().map(|row| &row.scores[t][p]));
-            let nats: Option<Vec<f64>> = scores.clone().map(|scores| scores.map(|score| -score.total()).collect());
-            let choice = router.choose_for(&views[p], 1);
-            let place = |name: &String| router.entries().keys().position(|one| one == name);
-            let by_router = (
-                choice.scored.first().and_then(|one| place(&one.module)),
-                choice.picks.first().and_then(|(name, _)| place(name)),
-            );
-            let by_arrow = Some(first_of_largest(&along[p]));
-            let by_probe = scores.map(|scores| {
-                let first =
-                    |score: &TokenScores| score.log_likelihoods.iter().take(64.min(limit)).map(|&x| f64::from(x)).sum();
-                let probed: Vec<f64> = scores.map(first).collect();
-                let best = first_of_largest(&probed[1..]);
-                (Some(best), (probed[best + 1] > probed[0]).then_some(best))
-            });
-            let chosen = [by_router, (by_arrow, by_arrow)].into_iter().chain(by_probe);
-            for ((_, all), (best, chosen)) in methods.iter_mut().zip(chosen) {
-                let own = (t < topics).then_some(t);
-                let routed = Routed { own, best, chosen, nats: nats.clone(), bytes: passage.bytes as f64 };
-                all[t].push(routed);
+        for (start, passages) in (0..).step_by(AT_ONCE).zip(text.passages.chunks(AT_ONCE)) {
+            let mut seen = begun(passages, model.start);
+            seen.iter_mut().for_each(|passage| passage.truncate(limit.saturating_add(1)));
+            let views = reader.read(&seen);
+            let along = candidates.as_ref().map(|_| arrow::scores(&model.decoder, &seen, &prototypes));
+            for (p, passage) in passages.iter().enumerate() {
+                let scores = candidates.as_ref().map(|rows| rows.iter().map(|row| &row.scores[t][start + p]));
+                let nats: Option<Vec<f64>> = scores.clone().map(|scores| scores.map(|score| -score.total()).collect());
+                let choice = router.choose_for(&views[p], 1);
+                let place = |name: &String| router.entries().keys().position(|one| one == name);
+                let by_router = (
+                    choice.scored.first().and_then(|one| place(&one.module)),
+                    choice.picks.first().and_then(|(name, _)| place(name)),
+                );
+                let by_arrow = along.as_ref().map(|along| [Some(first_of_largest(&along[p])); 2].into());
+                let by_probe = scores.map(|scores| {
+                    let first = |score: &TokenScores| -> f64 {
+                        score.log_likelihoods.iter().take(64.min(limit)).map(|&x| f64::from(x)).sum()
+                    };
+                    let probed: Vec<f64> = scores.map(first).collect();
+                    let best = first_of_largest(&probed[1..]);
+                    (Some(best), (probed[best + 1] > probed[0]).then_some(best))
+                });
+                let chosen = [Some(by_router), by_arrow, by_probe].into_iter().flatten();
+                for ((_, all), (best, chosen)) in methods.iter_mut().zip(chosen) {
+                    let own = (t < topics).then_some(t);
+                    all[t].push(Routed { own, best, chosen, nats: nats.clone(), bytes: passage.bytes as f64 });
+                }
             }
+            task.advance(passages.len() as u64);
         }
     }
+    task.finish(&format!("{count} passages"));
 
     let worth = |texts: &[Vec<Routed>]| Worth::of(&texts.iter().flatten().cloned().collect::<Vec<_>>());
     let mut rows: Vec<(String, Worth)> =
