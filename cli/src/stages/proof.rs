@@ -118,14 +118,11 @@ impl fmt::Display for Proof {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (teacher, untrained) = (self.teacher_bits_per_byte, self.untrained_bits_per_byte);
         let student = self.student_bits_per_byte;
-        write!(out, "{student:.3} bits per byte on held-out text: ")?;
-        // A student with all of the teacher's blocks starts where the teacher is.
-        if untrained > teacher {
-            let share = 100.0 * (untrained - student) / (untrained - teacher);
-            write!(out, "{share:.0} % of the way from {untrained:.3} to the teacher's {teacher:.3}")?;
-        } else {
-            write!(out, "untrained {untrained:.3}, the teacher {teacher:.3}")?;
-        }
+        let above = 100.0 * (student / teacher - 1.0);
+        write!(
+            out,
+            "{student:.3} bits per byte on held-out text, {above:+.1} % against the teacher's {teacher:.3} (untrained {untrained:.3})"
+        )?;
         match &self.control {
             None => Ok(()),
             Some(control) => write!(

@@ -1,7 +1,7 @@
 //! `lore route test`: how often a router is right on the held-out text of a run, and what its mistakes cost.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lore_datasets::evaluation::EvalPassage;
 use lore_datasets::progress::Unit;
@@ -11,7 +11,7 @@ use lore_eval::score::TokenScores;
 use lore_model::Decoder;
 use lore_modules::{LoadedModule, activate, peft};
 use lore_route::build::{Settings, evenly};
-use lore_route::{Router, arrow};
+use lore_route::{Router, View, arrow};
 use serde_json::{Value, json};
 
 use super::print_json;
@@ -27,13 +27,15 @@ use crate::table;
 
 /// Passages that are read at once.
 const AT_ONCE: usize = 8;
+/// Tokens by which the probe chooses.
+const PROBE: usize = 64;
 
 /// Measure the routing of a run's modules on its held-out text and on other text
 ///
 /// top-1: the share of a topic's passages whose own module scores best. used: the share that gets it. left: the share of
 /// text on no topic that is left to the base. regret: how much more bits per byte are needed than with the best choice
-/// for each passage. The last two lines choose by the modules' matrices alone (arrow), which cannot abstain, and by what
-/// each module saves on the first 64 tokens (probe).
+/// for each passage. Unless --choices-only is given, two more lines choose by the modules' matrices alone (arrow), which
+/// cannot abstain, and by what each module saves on the first 64 tokens (probe).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   lore route test --run runs/quickstart
@@ -68,90 +70,19 @@ pub struct TestArguments {
 pub fn test(arguments: &TestArguments, session: &Session) -> Result<()> {
     let stages = stages(&arguments.run)?;
     let model = load_model(&arguments.run.join("base"), &session.device.device()?)?;
-    let fingerprint = model.fingerprint()?;
-    let folders: BTreeMap<String, PathBuf> = stages
-        .keys()
-        .filter_map(|stage| stage.strip_prefix("topic:"))
-        .map(|topic| (topic.to_owned(), arguments.run.join("modules").join(topic)))
-        .collect();
-    let router = Router::of_folders(&folders, &fingerprint)?;
-    let missing: Vec<&str> =
-        folders.keys().filter(|name| !router.entries().contains_key(*name)).map(String::as_str).collect();
-    if folders.is_empty() || !missing.is_empty() {
-        return Err(Error::Failed(format!(
-            "{}: no router entry for this base beside {}; finish the run, or make it with `lore route build`",
-            arguments.run.display(),
-            if folders.is_empty() { "any module".to_owned() } else { missing.join(", ") },
-        )));
-    }
-    let mut texts = Vec::new();
-    for name in router.entries().keys() {
-        texts.push(Text {
-            name: name.clone(),
-            passages: held_out(&stages[&format!("topic:{name}")], arguments, &model)?,
-        });
-    }
-    let topics = texts.len();
-    if let Some(general) = stages.get("general") {
-        texts.push(Text { name: "general".to_owned(), passages: held_out(general, arguments, &model)? });
-    }
-    for path in &arguments.off_topic {
-        let name = path.display().to_string();
-        let Settings { tokens, .. } = Settings::of(&model.decoder);
-        let passages = passages::of_file(path, "--off-topic", arguments.passages as usize, tokens, &model)?;
-        texts.push(Text { name, passages });
-    }
-
+    let modules = stages.keys().filter_map(|stage| stage.strip_prefix("topic:"));
+    let folders: BTreeMap<String, PathBuf> =
+        modules.map(|name| (name.to_owned(), arguments.run.join("modules").join(name))).collect();
+    let router = router(&arguments.run, &folders, &model)?;
+    let texts = texts(arguments, &stages, &router, &model)?;
     let candidates =
         if arguments.choices_only { None } else { Some(score_all(&texts, &model, &router, &folders, session)?) };
-    let reader = router.reader(&model.decoder)?.expect("a router with entries has a reader");
     let limit = arguments.tokens.map_or(usize::MAX, |tokens| tokens as usize);
-    let prototypes: Vec<&arrow::Prototypes> = router.entries().values().map(|entry| &entry.arrow).collect();
-    // The others are there to compare with what each choice costs.
-    let names = if candidates.is_some() { &["router", "arrow", "probe"][..] } else { &["router"] };
-    let mut methods: Vec<(&str, Vec<Vec<Routed>>)> = names.iter().map(|name| (*name, Vec::new())).collect();
-    let count: usize = texts.iter().map(|text| text.passages.len()).sum();
-    let mut task = session.progress.task("route", Some(count as u64), Unit::Items);
-    for (t, text) in texts.iter().enumerate() {
-        methods.iter_mut().for_each(|(_, all)| all.push(Vec::new()));
-        for (start, passages) in (0..).step_by(AT_ONCE).zip(text.passages.chunks(AT_ONCE)) {
-            let mut seen = begun(passages, model.start);
-            seen.iter_mut().for_each(|passage| passage.truncate(limit.saturating_add(1)));
-            let views = reader.read(&seen);
-            let along = candidates.as_ref().map(|_| arrow::scores(&model.decoder, &seen, &prototypes));
-            for (p, passage) in passages.iter().enumerate() {
-                let scores = candidates.as_ref().map(|rows| rows.iter().map(|row| &row.scores[t][start + p]));
-                let nats: Option<Vec<f64>> = scores.clone().map(|scores| scores.map(|score| -score.total()).collect());
-                let choice = router.choose_for(&views[p], 1);
-                let place = |name: &String| router.entries().keys().position(|one| one == name);
-                let by_router = (
-                    choice.scored.first().and_then(|one| place(&one.module)),
-                    choice.picks.first().and_then(|(name, _)| place(name)),
-                );
-                let by_arrow = along.as_ref().map(|along| [Some(first_of_largest(&along[p])); 2].into());
-                let by_probe = scores.map(|scores| {
-                    let first = |score: &TokenScores| -> f64 {
-                        score.log_likelihoods.iter().take(64.min(limit)).map(|&x| f64::from(x)).sum()
-                    };
-                    let probed: Vec<f64> = scores.map(first).collect();
-                    let best = first_of_largest(&probed[1..]);
-                    (Some(best), (probed[best + 1] > probed[0]).then_some(best))
-                });
-                let chosen = [Some(by_router), by_arrow, by_probe].into_iter().flatten();
-                for ((_, all), (best, chosen)) in methods.iter_mut().zip(chosen) {
-                    let own = (t < topics).then_some(t);
-                    all[t].push(Routed { own, best, chosen, nats: nats.clone(), bytes: passage.bytes as f64 });
-                }
-            }
-            task.advance(passages.len() as u64);
-        }
-    }
-    task.finish(&format!("{count} passages"));
+    let ways = route_all(&texts, &model, &router, candidates.as_deref(), limit, session)?;
 
-    let worth = |texts: &[Vec<Routed>]| Worth::of(&texts.iter().flatten().cloned().collect::<Vec<_>>());
     let mut rows: Vec<(String, Worth)> =
-        texts.iter().zip(&methods[0].1).map(|(text, routed)| (text.name.clone(), Worth::of(routed))).collect();
-    rows.extend(methods.iter().map(|(name, routed)| (format!("all, {name}"), worth(routed))));
+        texts.iter().zip(&ways[0].1).map(|(text, routed)| (text.name.clone(), Worth::of(routed))).collect();
+    rows.extend(ways.iter().map(|(name, routed)| (format!("all, {name}"), Worth::of(&routed.concat()))));
     if arguments.json {
         let rows: Vec<Value> = rows.iter().map(|(name, worth)| json!({ "text": name, "figures": worth })).collect();
         return print_json(&rows);
@@ -167,6 +98,107 @@ pub fn test(arguments: &TestArguments, session: &Session) -> Result<()> {
         .collect();
     print!("{}", table::lines(&["text", "passages", "top-1", "used", "left", "regret"], &lines, 1));
     Ok(())
+}
+
+/// The router of a run's modules, each of which must have an entry for the run's base.
+fn router(run: &Path, folders: &BTreeMap<String, PathBuf>, model: &LoadedModel) -> Result<Router> {
+    let router = Router::of_folders(folders, &model.fingerprint()?)?;
+    let missing: Vec<&str> =
+        folders.keys().filter(|name| !router.entries().contains_key(*name)).map(String::as_str).collect();
+    if folders.is_empty() || !missing.is_empty() {
+        return Err(Error::Failed(format!(
+            "{}: no router entry for this base beside {}; finish the run, or make it with `lore route build`",
+            run.display(),
+            if folders.is_empty() { "any module".to_owned() } else { missing.join(", ") },
+        )));
+    }
+    Ok(router)
+}
+
+/// Held-out text of each topic in the router's order, then of general English, then the other texts.
+fn texts(
+    arguments: &TestArguments,
+    stages: &BTreeMap<String, PathBuf>,
+    router: &Router,
+    model: &LoadedModel,
+) -> Result<Vec<Text>> {
+    let mut texts = Vec::new();
+    for name in router.entries().keys() {
+        let passages = held_out(&stages[&format!("topic:{name}")], arguments, model)?;
+        texts.push(Text { name: name.clone(), passages });
+    }
+    if let Some(general) = stages.get("general") {
+        texts.push(Text { name: "general".to_owned(), passages: held_out(general, arguments, model)? });
+    }
+    let Settings { tokens, .. } = Settings::of(&model.decoder);
+    for path in &arguments.off_topic {
+        let passages = passages::of_file(path, "--off-topic", arguments.passages as usize, tokens, model)?;
+        texts.push(Text { name: path.display().to_string(), passages });
+    }
+    Ok(texts)
+}
+
+/// A way of choosing, and what it chose for each passage of each text.
+type Way = (&'static str, Vec<Vec<Routed>>);
+
+/// What the router chooses by a passage's first `limit` tokens and, where it is known what each choice costs, what the
+/// other ways choose.
+fn route_all(
+    texts: &[Text],
+    model: &LoadedModel,
+    router: &Router,
+    candidates: Option<&[Row]>,
+    limit: usize,
+    session: &Session,
+) -> Result<Vec<Way>> {
+    let reader = router.reader(&model.decoder)?.expect("a router with entries has a reader");
+    let prototypes: Vec<&arrow::Prototypes> = router.entries().values().map(|entry| &entry.arrow).collect();
+    let names: &[&str] = if candidates.is_some() { &["router", "arrow", "probe"] } else { &["router"] };
+    let mut ways: Vec<Way> = names.iter().map(|name| (*name, vec![Vec::new(); texts.len()])).collect();
+    let count: usize = texts.iter().map(|text| text.passages.len()).sum();
+    let mut task = session.progress.task("route", Some(count as u64), Unit::Items);
+    for (t, text) in texts.iter().enumerate() {
+        let own = (t < router.entries().len()).then_some(t);
+        for (start, passages) in (0..).step_by(AT_ONCE).zip(text.passages.chunks(AT_ONCE)) {
+            let mut seen = begun(passages, model.start);
+            seen.iter_mut().for_each(|passage| passage.truncate(limit.saturating_add(1)));
+            let views = reader.read(&seen);
+            let along = candidates.map(|_| arrow::scores(&model.decoder, &seen, &prototypes));
+            for (p, passage) in passages.iter().enumerate() {
+                let mut chosen = vec![by_router(router, &views[p])];
+                let mut nats = None;
+                if let (Some(rows), Some(along)) = (candidates, &along) {
+                    let scores: Vec<&TokenScores> = rows.iter().map(|row| &row.scores[t][start + p]).collect();
+                    let matrices = Some(first_of_largest(&along[p]));
+                    chosen.extend([(matrices, matrices), by_probe(&scores, PROBE.min(limit))]);
+                    nats = Some(scores.iter().map(|score| -score.total()).collect::<Vec<f64>>());
+                }
+                for ((_, all), (best, chosen)) in ways.iter_mut().zip(chosen) {
+                    all[t].push(Routed { own, best, chosen, nats: nats.clone(), bytes: passage.bytes as f64 });
+                }
+            }
+            task.advance(passages.len() as u64);
+        }
+    }
+    task.finish(&format!("{count} passages"));
+    Ok(ways)
+}
+
+/// The best module, and the one that is used, if any.
+type Chosen = (Option<usize>, Option<usize>);
+
+fn by_router(router: &Router, view: &View) -> Chosen {
+    let choice = router.choose_for(view, 1);
+    let place = |name: &String| router.entries().keys().position(|one| one == name);
+    (choice.scored.first().and_then(|one| place(&one.module)), choice.picks.first().and_then(|(name, _)| place(name)))
+}
+
+/// By the scores of a passage's first `tokens` tokens under the base and each module.
+fn by_probe(scores: &[&TokenScores], tokens: usize) -> Chosen {
+    let probed: Vec<f64> =
+        scores.iter().map(|score| score.log_likelihoods.iter().take(tokens).map(|&x| f64::from(x)).sum()).collect();
+    let best = first_of_largest(&probed[1..]);
+    (Some(best), (probed[best + 1] > probed[0]).then_some(best))
 }
 
 /// The texts under the base and under each module.
@@ -202,7 +234,7 @@ fn first_of_largest(values: &[f64]) -> usize {
 }
 
 /// Folders of the finished stages that a run's published modules were made from.
-fn stages(run: &std::path::Path) -> Result<BTreeMap<String, PathBuf>> {
+fn stages(run: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let published = |stage: &Finished| {
         let Some(name) = stage.manifest.stage.strip_prefix("module:") else { return false };
         let places = [run.join("modules").join(name), stage.folder.join("module")].map(std::fs::canonicalize);
@@ -213,7 +245,7 @@ fn stages(run: &std::path::Path) -> Result<BTreeMap<String, PathBuf>> {
 }
 
 /// Held-out passages evenly over a prepared corpus. The rest of a longer document is left out when it is short.
-fn held_out(folder: &std::path::Path, arguments: &TestArguments, model: &LoadedModel) -> Result<Vec<EvalPassage>> {
+fn held_out(folder: &Path, arguments: &TestArguments, model: &LoadedModel) -> Result<Vec<EvalPassage>> {
     let Settings { tokens, .. } = Settings::of(&model.decoder);
     let all = passages_of(folder, Split::Test, &model.files.tokenizer, COUNTED, tokens, None)?;
     let long = |place: usize| 4 * all[place].tokens.len() >= tokens;
