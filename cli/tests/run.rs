@@ -34,6 +34,31 @@ fn a_base_is_made_where_the_texts_of_the_topics_are_not() {
 }
 
 #[test]
+fn without_topics_a_base_and_a_report() {
+    let bench = tiny_run();
+    let (head, _) = RECIPE.split_once("[[topic]]").unwrap();
+    let recipe = head.replace("[evaluate]", "[evaluate]\nprompts = [\"the rain in\", \"a ring\"]\nweights = [0.5]");
+    bench.write("recipe.toml", recipe);
+    let made = bench.succeeds(&RUN);
+    assert_eq!(made.stages(), ["fetch:teacher", "teacher", "general", "base", "evaluate", "report"]);
+    let report: Value = serde_json::from_slice(&bench.read("runs/tiny/report.json")).unwrap();
+    let rows = report["matrix"]["rows"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(), ["base", "teacher"]);
+    // The teacher's sample is what the teacher writes, and not what the base does.
+    let sample = &report["teacher_samples"][1];
+    assert_eq!((report["teacher_samples"].as_array().unwrap().len(), sample["prompt"].as_str()), (2, Some("a ring")));
+    assert_ne!(sample["base_text"], sample["teacher_text"]);
+    let page = String::from_utf8(bench.read("runs/tiny/report.html")).unwrap();
+    assert!(page.contains("continued by the base and by the teacher.") && page.contains("<h4>teacher</h4>"), "{page}");
+    assert!(!page.contains("What is kept") && !page.contains("id=\"modules\""), "{page}");
+
+    for command in [&["finetune", "recipe.toml"][..], &["data", "build", "recipe.toml", "--out", "data"]] {
+        bench.fails(2, command, &["recipe.toml: it has no `[[topic]]`"]);
+    }
+    bench.fails(2, &["pack", "build", "runs/tiny"], &["runs/tiny has a base and no module to pack"]);
+}
+
+#[test]
 fn burns_own_operations_learn_the_same() {
     let bench = tiny_run();
     let run = |folder: &str, until: &str, device: &str| {

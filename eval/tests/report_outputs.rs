@@ -72,6 +72,11 @@ fn the_headline_is_in_plain_words() {
         "The base is 61 % of the teacher’s size. Adding the module a topic needs makes unseen text on it \
          22.5 % cheaper to predict, averaged over 2 topics."
     );
+    let alone = Report { modules: Vec::new(), ..by_hand() };
+    assert_eq!(
+        headline(&alone),
+        "The base is 61 % of the teacher’s size. For general English it needs 21.3 % more bits than the teacher."
+    );
     // From base 1.5 to teacher 0.8, the modules reach 1.15.
     assert_eq!(
         claim_on_trial(&report).unwrap(),
@@ -202,6 +207,9 @@ fn the_page_holds_every_row_and_column() {
         }
         for text in report.claims.iter().map(|claim| &claim.value).chain(report.data.iter().map(|d| &d.license)) {
             assert!(page.contains(text));
+        }
+        for part in ["or by the teacher.", "A &lt;b&gt;small", "lies in a valley."] {
+            assert!(page.contains(part), "{part}");
         }
         assert_eq!(page.matches("<table").count(), page.matches("<caption><span>").count());
     }

@@ -46,7 +46,7 @@ pub struct FinetuneArguments {
 /// # Errors
 /// Recipe problems, a module that is not in it, or the first stage that fails.
 pub fn finetune(arguments: &FinetuneArguments, session: &Session) -> Result<()> {
-    let recipe = Recipe::open(&arguments.recipe)?;
+    let recipe = Recipe::open_with_topics(&arguments.recipe)?;
     let wanted = wanted(&recipe, &arguments.modules)?;
     let stages = plan::needed_for_all(plan::stages(&recipe), &wanted);
     let folder = RunFolder::new(&arguments.runs_dir, &recipe.name);

@@ -26,6 +26,9 @@ pub struct Evaluate {
     pub probe_tokens: usize,
     /// Tokens of each sample in the report.
     pub sample_tokens: usize,
+    /// Beginnings that base and teacher continue, for the report.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prompts: Vec<String>,
     /// Questions that everything in the report is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tasks: Option<Tasks>,
@@ -58,6 +61,7 @@ impl Default for Evaluate {
             composed: Vec::new(),
             probe_tokens: 64,
             sample_tokens: 60,
+            prompts: Vec::new(),
             tasks: None,
         }
     }

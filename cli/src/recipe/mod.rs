@@ -44,7 +44,7 @@ pub struct Recipe {
     /// What every topic's module starts from.
     #[serde(default)]
     pub modules: ModuleConfig,
-    /// The topics, one module each.
+    /// The topics, one module each; with none, the run makes a base and reports on it.
     #[serde(rename = "topic", default)]
     pub topics: Vec<Topic>,
     /// Modules of several topics, to compare with.
@@ -121,6 +121,19 @@ impl Recipe {
     /// Everything that is wrong with it, at once.
     pub fn open(path: &Path) -> Result<Self, Error> {
         Self::open_until(path, None)
+    }
+
+    /// The same for what is about topics.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; a recipe without topics.
+    pub fn open_with_topics(path: &Path) -> Result<Self, Error> {
+        let recipe = Self::open(path)?;
+        if recipe.topics.is_empty() {
+            let message = "it has no `[[topic]]`, so that `lore run` makes a base of it and no module";
+            return Err(Error::Usage(format!("{}: {message}; add one", path.display())));
+        }
+        Ok(recipe)
     }
 
     /// The same for a run that ends with the stage `until`: what makes the base needs no topic, whose texts may be on

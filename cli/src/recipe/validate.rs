@@ -41,8 +41,6 @@ pub fn validate(recipe: &Recipe, tree: &Node, text: &str, needs_topics: bool, pr
     check.module("modules", &recipe.modules);
 
     let mut names = BTreeSet::new();
-    let mistyped = check.problems.iter().any(|problem| problem.hint.as_deref() == Some("did you mean `topic`?"));
-    check.that(mistyped || !recipe.topics.is_empty(), "topic", "is missing: at least one `[[topic]]` is needed");
     for (index, topic) in recipe.topics.iter().enumerate() {
         let at = |key: &str| format!("topic.{index}.{key}");
         check.name(&at("name"), &topic.name);

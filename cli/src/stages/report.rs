@@ -150,6 +150,7 @@ fn write_report(request: &ReportRequest<'_>) -> Result<Outcome> {
         routing: evaluation.routing,
         tasks: evaluation.tasks,
         samples: evaluation.samples,
+        teacher_samples: evaluation.teacher_samples,
         commands: commands(recipe, folder),
         stages: manifests
             .values()

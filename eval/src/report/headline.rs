@@ -10,7 +10,10 @@ pub fn headline(report: &Report) -> String {
     }
     let gains = report.derived().own_gains;
     match gains.as_slice() {
-        [] => {}
+        [] => sentences.extend(report.above_teacher().map(|above| {
+            let than = if above < 0.0 { "fewer" } else { "more" };
+            format!("For general English it needs {} % {than} bits than the teacher.", quantity::fixed(above.abs(), 1))
+        })),
         [gain] => sentences.push(format!(
             "Adding the {} module makes unseen {} text {}.",
             gain.module,

@@ -2,8 +2,8 @@
 
 use lore_eval::report::{
     Cell, Claim, Column, CurvePoint, Distillation, Machine, Matrix, ModelFacts, ModuleFacts, Report, Routing, Row,
-    RowKind, SCHEMA_VERSION, Sample, SplitTokens, Stage, TaskCell, TaskChange, TaskColumn, TopicData, TopicRouting,
-    UseCommand,
+    RowKind, SCHEMA_VERSION, Sample, SplitTokens, Stage, TaskCell, TaskChange, TaskColumn, TeacherSample, TopicData,
+    TopicRouting, UseCommand,
 };
 
 const TOPICS: [&str; 10] = [
@@ -61,6 +61,11 @@ pub fn report(topics: usize) -> Report {
                 .collect(),
         }),
         samples: samples(),
+        teacher_samples: vec![TeacherSample {
+            prompt: "A <b>small</b> town".into(),
+            base_text: "is a town.".into(),
+            teacher_text: "lies in a valley.".into(),
+        }],
         commands: vec![
             UseCommand {
                 purpose: "Ask the base with the geography module.".into(),

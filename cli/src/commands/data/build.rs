@@ -44,7 +44,7 @@ const BUILDING: &str = ".building-";
 /// # Errors
 /// A topic the recipe does not have, a folder that exists, sources that cannot be used.
 pub fn build(arguments: &BuildArguments, session: &Session) -> Result<()> {
-    let recipe = Recipe::open(&arguments.recipe)?;
+    let recipe = Recipe::open_with_topics(&arguments.recipe)?;
     let topics = chosen(&recipe, &arguments.topics)?;
     for topic in &topics {
         let target = arguments.out.join(&topic.name);

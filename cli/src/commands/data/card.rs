@@ -36,7 +36,7 @@ pub struct CardArguments {
 /// # Errors
 /// Recipe problems; a folder without what was built.
 pub fn card(arguments: &CardArguments, _session: &Session) -> Result<()> {
-    let recipe = Recipe::open(&arguments.recipe)?;
+    let recipe = Recipe::open_with_topics(&arguments.recipe)?;
     let mut reports = Vec::new();
     if let Some(folder) = &arguments.built {
         for topic in &recipe.topics {

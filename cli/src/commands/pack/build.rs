@@ -109,7 +109,7 @@ fn draft(arguments: &BuildArguments) -> Result<Draft> {
     let BuildArguments { folder, module, runs_dir, said, .. } = arguments;
     let is_project = folder.join(PROJECT).is_file();
     let (project, run_folder) = if is_project {
-        let recipe = Recipe::open(&folder.join("recipe.toml"))?;
+        let recipe = Recipe::open_with_topics(&folder.join("recipe.toml"))?;
         (Project::open(folder)?, runs_dir.join(&recipe.name))
     } else {
         (Project::default(), folder.clone())

@@ -69,7 +69,7 @@ pub fn new(arguments: &NewArguments) -> Result<()> {
     };
     let base = match recipe {
         Some(path) => {
-            Recipe::open(path)?;
+            Recipe::open_with_topics(path)?;
             let folder = folder_of(path);
             let folder = std::path::absolute(folder).map_err(Error::io(folder))?;
             with_absolute_files(&fs::read_to_string(path).map_err(Error::io(path))?, &folder)
@@ -80,7 +80,7 @@ pub fn new(arguments: &NewArguments) -> Result<()> {
     let put = |path: &Path, text: &str| fs::write(path, text).map_err(Error::io(path));
     put(&recipe_path, &project_recipe(&base, name, license.as_deref(), authors))?;
     // What is wrong with it would be a surprise later.
-    Recipe::open(&recipe_path)?;
+    Recipe::open_with_topics(&recipe_path)?;
     put(&project.join(PROJECT), &pack_toml(name, summary.as_deref(), license.as_deref(), authors))?;
     put(
         &project.join(ABOUT),

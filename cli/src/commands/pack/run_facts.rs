@@ -58,6 +58,7 @@ impl RunFacts {
         let names = || topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>().join(", ");
         match (name, &topics[..]) {
             (None, [only]) => Ok(only),
+            (None, []) => Err(Error::Usage(format!("{} has a base and no module to pack", self.folder.display()))),
             (None, _) => Err(Error::Usage(format!(
                 "{} has several modules: give --module, one of {}",
                 self.folder.display(),

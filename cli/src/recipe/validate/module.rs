@@ -40,6 +40,7 @@ impl Check<'_> {
                 self.hinted(known, &at(&format!("topics.{place}")), &format!("is `{name}`, which is no topic"), hint);
             }
             let count = joint.topics_of(recipe).len();
+            self.that(!recipe.topics.is_empty(), &at("topics"), "are none: the recipe has no `[[topic]]`");
             self.that(count > 1 || recipe.topics.len() < 2, &at("topics"), "must be several");
             self.module(&at("module"), &joint.module);
             self.patterns(&at("module.lora"), &joint.module.lora);

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use lore_eval::composition::{self, Text, chosen};
-use lore_eval::report::{Column, Matrix, Row, RowKind};
+use lore_eval::report::{Column, Matrix, Row, RowKind, TeacherSample};
 
 use super::kept::KeptRows;
 use super::rows::{ROUTED, Table, route_facts, routed};
-use super::samples::{prompts, samples};
-use super::scorer::{Model, Scorer, ask_teacher, models, score_teacher};
+use super::samples::{encoded, samples, written};
+use super::scorer::{Model, Scorer, models};
 use super::tasks::Answers;
+use super::teacher::Teacher;
 use super::{EvaluateRequest, Evaluation};
 use crate::error::{Error, Result};
 use crate::models::{LoadedModel, load_model};
@@ -38,7 +39,8 @@ pub fn measure_share(request: &EvaluateRequest<'_>, share: Share) -> Result<()> 
     }
     drop(scorer);
     if let Some(&(place, model)) = own.iter().find(|(_, model)| matches!(model, Model::Teacher)) {
-        kept.row(place, &model.label(request), || score_teacher(request, &texts, vocabulary, &device))?;
+        let teacher = Teacher::new(request, vocabulary, device);
+        kept.row(place, &model.label(request), || teacher.score(&texts))?;
     }
     Ok(())
 }
@@ -49,7 +51,9 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
     let device = session.device.device()?;
     let model = load_model(base, &device)?;
     model.check_length("`evaluate.passage_tokens`", evaluate.passage_tokens + 1)?;
-    let prompts = prompts(request, &model)?;
+    let general_prompts = encoded(request, &model, &evaluate.prompts)?;
+    let prompts: Vec<Vec<Vec<u32>>> =
+        topics.iter().map(|topic| encoded(request, &model, &topic.prompts)).collect::<Result<_>>()?;
     let texts = texts(request, &model)?;
     let scorer = Scorer::new(request, model, &device)?;
     let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
@@ -118,16 +122,24 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
         scorer.ask(asking, &models)?;
     }
     let samples = samples(request, &prompts, &scorer.model, &scorer.modules)?;
+    let base_texts = written(request, &scorer.model, &scorer.model.decoder, &general_prompts)?;
     // The base is no longer needed beside the teacher.
     let vocabulary = scorer.model.files.tokenizer.get_vocab_size(true);
     let load_ms = scorer.load_ms.clone();
     drop(scorer);
     let label = Model::Teacher.label(request);
-    let teacher = kept.row(models.len() - 1, &label, || score_teacher(request, &texts, vocabulary, &device))?;
-    rows.push(table.row(&label, RowKind::Teacher, &[], teacher.bytes, &teacher.row));
+    let teacher = Teacher::new(request, vocabulary, device);
+    let scored = kept.row(models.len() - 1, &label, || teacher.score(&texts))?;
+    rows.push(table.row(&label, RowKind::Teacher, &[], scored.bytes, &scored.row));
     if let Some(asking) = &mut asking {
-        ask_teacher(request, asking, &device)?;
+        teacher.ask(asking)?;
     }
+    let beside = evaluate.prompts.iter().zip(base_texts).zip(teacher.texts()?);
+    let teacher_samples = beside.map(|((prompt, base_text), teacher_text)| TeacherSample {
+        prompt: prompt.clone(),
+        base_text,
+        teacher_text,
+    });
 
     let columns = texts.iter().map(|text| Column {
         name: text.name.clone(),
@@ -141,6 +153,7 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
         router: routed.map(|(_, worth)| worth),
         tasks: asking.map(|asking| asking.columns()).transpose()?.unwrap_or_default(),
         samples,
+        teacher_samples: teacher_samples.collect(),
         load_ms: names.into_iter().zip(load_ms).collect(),
     };
     evaluation.write(folder)?;

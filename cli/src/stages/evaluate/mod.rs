@@ -6,11 +6,12 @@ mod rows;
 mod samples;
 mod scorer;
 mod tasks;
+mod teacher;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lore_eval::report::{Matrix, Routing, Sample, TaskColumn};
+use lore_eval::report::{Matrix, Routing, Sample, TaskColumn, TeacherSample};
 use measure::{measure, measure_share};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -130,8 +131,9 @@ impl Stage for EvaluateStage {
     fn parts(&self) -> u64 {
         let combined = self.evaluate.combine.iter().filter(|combine| **combine != Combine::Routed).count();
         let more = self.evaluate.weights.len() + self.evaluate.composed.len() + self.joint.len();
+        let with_modules = if self.topics.is_empty() { 0 } else { self.topics.len() + combined + more };
         // Base and teacher are the two.
-        (2 + self.topics.len() + combined + more) as u64
+        (2 + with_modules) as u64
     }
 
     fn run_share(&self, context: &StageContext<'_>, share: Share) -> Result<()> {
@@ -194,6 +196,9 @@ pub struct Evaluation {
     pub tasks: Vec<TaskColumn>,
     /// What base and modules write.
     pub samples: Vec<Sample>,
+    /// What base and teacher write.
+    #[serde(default)]
+    pub teacher_samples: Vec<TeacherSample>,
     /// Milliseconds to read each module and put it on the device.
     pub load_ms: BTreeMap<String, f64>,
 }

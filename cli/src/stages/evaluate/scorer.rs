@@ -17,7 +17,7 @@ use super::{EvaluateRequest, JointModule};
 use crate::commands::eval::asked::identify;
 use crate::error::{Error, Result};
 use crate::location::WeightedModule;
-use crate::models::{LoadedModel, load_model};
+use crate::models::LoadedModel;
 use crate::recipe::{Combine, Composed};
 
 /// What has a row in the report.
@@ -43,11 +43,13 @@ pub enum Model<'a> {
 pub fn models<'a>(request: &EvaluateRequest<'a>) -> Vec<Model<'a>> {
     let evaluate = request.evaluate;
     let mut models = vec![Model::Base];
-    models.extend((0..request.topics.len()).map(Model::Module));
-    models.extend(evaluate.combine.iter().map(|&combine| Model::Combined(combine)));
-    models.extend(evaluate.weights.iter().map(|&weight| Model::Weighted(weight)));
-    models.extend(evaluate.composed.iter().map(Model::Composed));
-    models.extend(request.joint.iter().map(Model::Joint));
+    if !request.topics.is_empty() {
+        models.extend((0..request.topics.len()).map(Model::Module));
+        models.extend(evaluate.combine.iter().map(|&combine| Model::Combined(combine)));
+        models.extend(evaluate.weights.iter().map(|&weight| Model::Weighted(weight)));
+        models.extend(evaluate.composed.iter().map(Model::Composed));
+        models.extend(request.joint.iter().map(Model::Joint));
+    }
     models.push(Model::Teacher);
     models
 }
@@ -185,43 +187,16 @@ impl<'a> Scorer<'a> {
     }
 }
 
-/// Puts the recipe's questions to the teacher.
-///
-/// # Errors
-/// A teacher that cannot be read; whatever asking fails with.
-pub fn ask_teacher(request: &EvaluateRequest<'_>, asking: &mut Answers<'_>, device: &Device) -> Result<()> {
-    let teacher = load_model(request.teacher, device)?;
-    let named = Named::new(&teacher, request.teacher)?;
-    asking.row(&Model::Teacher.label(request), &named, Vec::new())
-}
-
 fn identity_of(name: &str, path: &Path) -> Result<ModuleIdentity> {
     let module = WeightedModule { path: path.to_owned(), weight: 1.0 };
     Ok(ModuleIdentity { name: name.to_owned(), ..identify(&module)? })
 }
 
-/// Scores the teacher, whose vocabulary is to have as many tokens as the base's.
+/// Scores a decoder on all texts.
 ///
 /// # Errors
-/// Another vocabulary; a teacher that cannot be read.
-pub fn score_teacher(
-    request: &EvaluateRequest<'_>,
-    texts: &[Text],
-    vocabulary: usize,
-    device: &Device,
-) -> Result<Scored> {
-    let teacher = load_model(request.teacher, device)?;
-    if teacher.files.tokenizer.get_vocab_size(true) != vocabulary {
-        return Err(Error::Failed(
-            "base and teacher have different vocabularies; their rows cannot be compared".into(),
-        ));
-    }
-    let label = Model::Teacher.label(request);
-    let row = run(request, &teacher.decoder, texts, teacher.start, &label)?;
-    Ok(Scored { label, bytes: 4 * teacher.decoder.parameter_count() as u64, row })
-}
-
-fn run(
+/// Passages longer than its positions.
+pub fn run(
     request: &EvaluateRequest<'_>,
     decoder: &Decoder,
     texts: &[Text],
