@@ -61,6 +61,16 @@ fn a_run_routes_and_its_modules_can_be_asked() {
     let figure = |row: usize, name: &str| figures[row]["figures"][name].as_f64().unwrap();
     assert!(figure(1, "passages") > 0.0 && figure(1, "best") == figure(1, "passages"), "{figures}");
     assert!((4..7).all(|row| figure(row, "regret") >= 0.0), "{figures}");
+    // New entries of all modules, from the run's own texts, are those that it wrote.
+    let anew = ["route", "build", "--run", "runs/tiny", "--out", "anew.safetensors"];
+    assert!(bench.succeeds(&anew).stdout.starts_with("anew.safetensors: 2 modules"));
+    assert_eq!(bench.read("anew.safetensors"), bench.read("all.safetensors"));
+    assert_eq!(json(&bench, &[&test[..], &["--router", "anew.safetensors"][..]].concat()), figures);
+    bench.succeeds(
+        &[&["route", "build", "--base", "runs/tiny/base", "--out", "one.safetensors"], &modules[..2]].concat(),
+    );
+    bench.fails(1, &[&test[..4], &["--router", "one.safetensors"][..]].concat(), &["hills", "rivers"]);
+
     // What is chosen needs no module to read the text.
     let chosen = json(&bench, &[&test[..], &["--choices-only"][..]].concat());
     assert_eq!(chosen.as_array().unwrap().len(), 5, "no other ways to choose: {chosen}");

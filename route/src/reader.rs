@@ -6,6 +6,7 @@ use lore_model::Decoder;
 use lore_model::ops::host::values;
 use lore_model::ops::sequences::Sequences;
 
+use crate::build::Settings;
 use crate::error::Error;
 
 /// Rows that pass through the base at once.
@@ -42,6 +43,12 @@ impl Reader {
         let mut decoder = base.with_updates(|_| None);
         decoder.blocks.truncate(layer);
         Self { decoder, tokens }
+    }
+
+    /// As entries for `base` are made: with [`Settings::of`] it.
+    pub fn usual(base: &Decoder) -> Self {
+        let Settings { layer, tokens } = Settings::of(base);
+        Self::new(base, layer, tokens)
     }
 
     /// Views of passages, each given with the token that begins a text before its own tokens, or of that alone.

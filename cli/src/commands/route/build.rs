@@ -2,32 +2,35 @@
 
 use std::path::{Path, PathBuf};
 
+use lore_datasets::progress::Unit;
 use lore_modules::peft;
 use lore_route::build::{General, Settings};
 use lore_route::{ENTRY_FILE, Entry, Reader, Router};
 
 use super::by_name;
+use super::of_run::RoutedRun;
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::models::{LoadedModel, load_model};
 use crate::quantity;
-use crate::routing::{EntryMaker, passages_of_text};
+use crate::routing::{EntryMaker, corpus, passages_of_text};
 use crate::session::Session;
 
 /// Make the router entry of a module from text of its topic and general text
 ///
 /// `lore run` writes one beside every module it trains; this is for modules that came without. Without --corpus the
-/// entries that modules already have are collected into the file --out.
+/// entries that modules already have are collected into the file --out; with --run new ones of all modules of a run are.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   lore route build --base base --module modules/history --corpus history.txt --general prose.txt
-  lore route build --base base --module modules/history --module modules/law --out router.safetensors")]
+  lore route build --base base --module modules/history --module modules/law --out router.safetensors
+  lore route build --run runs/openstax --out router.safetensors")]
 pub struct BuildArguments {
     /// The base: a directory, a GGUF file or a source
-    #[arg(long, value_name = "DIR")]
-    base: Location,
+    #[arg(long, value_name = "DIR", required_unless_present = "run")]
+    base: Option<Location>,
     /// A module, a directory or source; with --corpus one, else repeated
-    #[arg(long = "module", value_name = "DIR", required = true)]
+    #[arg(long = "module", value_name = "DIR", required_unless_present = "run")]
     modules: Vec<Location>,
     /// Text of the module's topic, plain text in UTF-8; may be repeated
     #[arg(long, value_name = "FILE", requires = "general")]
@@ -35,6 +38,9 @@ pub struct BuildArguments {
     /// General text that has nothing to do with the topic; may be repeated
     #[arg(long, value_name = "FILE", requires = "corpus")]
     general: Vec<PathBuf>,
+    /// Directory of a finished run: new entries for all of its modules, from its own texts, in the file --out
+    #[arg(long, value_name = "DIR", requires = "out", conflicts_with_all = ["base", "modules", "corpus", "general"])]
+    run: Option<PathBuf>,
     /// File to write [default: router.safetensors in the module's directory]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -45,22 +51,25 @@ pub struct BuildArguments {
 /// # Errors
 /// Too little text; modules of another base; files that cannot be read or written.
 pub fn build(arguments: &BuildArguments, session: &Session) -> Result<()> {
+    if let (Some(run), Some(out)) = (&arguments.run, &arguments.out) {
+        return anew(run, out, session);
+    }
+    let base = arguments.base.as_ref().expect("required without --run").resolve(session)?;
     let paths = arguments.modules.iter().map(|module| module.resolve(session)).collect::<Result<Vec<_>>>()?;
     if arguments.corpus.is_empty() {
-        return collect(arguments, &paths, session);
+        return collect(arguments, &base, &paths);
     }
     let [module] = paths.as_slice() else {
         return Err(Error::Usage("--corpus is the text of one module's topic: give --module once".to_owned()));
     };
-    let model = load_model(&arguments.base.resolve(session)?, &session.device.device()?)?;
+    let model = load_model(&base, &session.device.device()?)?;
     let fingerprint = model.fingerprint()?;
     let adapter = peft::read(module)?;
     adapter
         .check_base(&model.files.config, &fingerprint, false)
         .map_err(Error::while_doing(format!("module {}", module.display())))?;
     let (general, topic) = (passages(&arguments.general, &model)?, passages(&arguments.corpus, &model)?);
-    let Settings { layer, tokens } = Settings::of(&model.decoder);
-    let reader = Reader::new(&model.decoder, layer, tokens);
+    let reader = Reader::usual(&model.decoder);
     let maker = EntryMaker { general: General::read(&reader, &general)?, reader, base: fingerprint };
     let (mut learn, mut validate) = (Vec::new(), Vec::new());
     for (index, passage) in topic.into_iter().enumerate() {
@@ -74,13 +83,13 @@ pub fn build(arguments: &BuildArguments, session: &Session) -> Result<()> {
 }
 
 /// One file of the entries that modules have.
-fn collect(arguments: &BuildArguments, paths: &[PathBuf], session: &Session) -> Result<()> {
+fn collect(arguments: &BuildArguments, base: &Path, paths: &[PathBuf]) -> Result<()> {
     let Some(out) = &arguments.out else {
         return Err(Error::Usage(
             "give --corpus and --general to make a module's entry, or --out to collect entries in one file".to_owned(),
         ));
     };
-    let (_, fingerprint) = crate::commands::module::open_base(&arguments.base.resolve(session)?)?;
+    let (_, fingerprint) = crate::commands::module::open_base(base)?;
     let mut router = Router::default();
     for (name, folder) in by_name(paths)? {
         let entry = Entry::read(&folder.join(ENTRY_FILE))?;
@@ -89,6 +98,30 @@ fn collect(arguments: &BuildArguments, paths: &[PathBuf], session: &Session) -> 
         }
         router.insert(name, entry)?;
     }
+    write(&router, out)
+}
+
+/// One file of new entries for the modules of a run.
+fn anew(run: &Path, out: &Path, session: &Session) -> Result<()> {
+    let run = RoutedRun::open(run, session)?;
+    let (model, base) = (&run.model, run.model.fingerprint()?);
+    let reader = Reader::usual(&model.decoder);
+    let [english, _] = corpus(run.texts("general")?, model)?;
+    let maker = EntryMaker { general: General::read(&reader, &english)?, reader, base };
+    let mut router = Router::default();
+    let mut task = session.progress.task("router entries", Some(run.modules.len() as u64), Unit::Items);
+    for (name, folder) in &run.modules {
+        let adapter = peft::read(folder)?;
+        adapter.check_base(&model.files.config, &base, false)?;
+        let [learn, validate] = corpus(run.texts(&format!("topic:{name}"))?, model)?;
+        router.insert(name, maker.entry(&adapter, &learn, &validate)?)?;
+        task.advance(1);
+    }
+    task.finish(&format!("{} modules", run.modules.len()));
+    write(&router, out)
+}
+
+fn write(router: &Router, out: &Path) -> Result<()> {
     router.write(out)?;
     println!("{}: {} modules, {}", out.display(), router.entries().len(), size(out)?);
     Ok(())

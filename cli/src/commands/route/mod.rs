@@ -2,6 +2,7 @@
 
 mod ask;
 mod build;
+mod of_run;
 mod test;
 
 use std::collections::BTreeMap;

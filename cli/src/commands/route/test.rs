@@ -1,6 +1,5 @@
 //! `lore route test`: how often a router is right on the held-out text of a run, and what its mistakes cost.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lore_datasets::evaluation::EvalPassage;
@@ -14,14 +13,13 @@ use lore_route::build::{Settings, evenly};
 use lore_route::{Router, View, arrow};
 use serde_json::{Value, json};
 
+use super::of_run::RoutedRun;
 use super::print_json;
 use crate::error::{Error, Result};
-use crate::models::{LoadedModel, load_model};
+use crate::models::LoadedModel;
 use crate::passages;
 use crate::routing::{COUNTED, Routed, Worth, begun};
 use crate::session::Session;
-use crate::stages::Finished;
-use crate::stages::finished::{behind, finished_in};
 use crate::stages::prepared::passages_of;
 use crate::table;
 
@@ -48,6 +46,9 @@ pub struct TestArguments {
     /// Plain text on none of the topics; may be repeated
     #[arg(long, value_name = "FILE")]
     off_topic: Vec<PathBuf>,
+    /// A router's file, instead of the modules' own entries
+    #[arg(long, value_name = "FILE")]
+    router: Option<PathBuf>,
     /// Tokens of a passage that are looked at [default: 256, or as the entries say]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     tokens: Option<u32>,
@@ -68,17 +69,13 @@ pub struct TestArguments {
 /// # Errors
 /// A run that is not finished or whose modules have no entries; files that cannot be read.
 pub fn test(arguments: &TestArguments, session: &Session) -> Result<()> {
-    let stages = stages(&arguments.run)?;
-    let model = load_model(&arguments.run.join("base"), &session.device.device()?)?;
-    let modules = stages.keys().filter_map(|stage| stage.strip_prefix("topic:"));
-    let folders: BTreeMap<String, PathBuf> =
-        modules.map(|name| (name.to_owned(), arguments.run.join("modules").join(name))).collect();
-    let router = router(&arguments.run, &folders, &model)?;
-    let texts = texts(arguments, &stages, &router, &model)?;
-    let candidates =
-        if arguments.choices_only { None } else { Some(score_all(&texts, &model, &router, &folders, session)?) };
+    let run = RoutedRun::open(&arguments.run, session)?;
+    let model = &run.model;
+    let router = router(arguments.router.as_deref(), &run)?;
+    let texts = texts(arguments, &run)?;
+    let candidates = if arguments.choices_only { None } else { Some(score_all(&texts, &run, session)?) };
     let limit = arguments.tokens.map_or(usize::MAX, |tokens| tokens as usize);
-    let ways = route_all(&texts, &model, &router, candidates.as_deref(), limit, session)?;
+    let ways = route_all(&texts, model, &router, candidates.as_deref(), limit, session)?;
 
     let mut rows: Vec<(String, Worth)> =
         texts.iter().zip(&ways[0].1).map(|(text, routed)| (text.name.clone(), Worth::of(routed))).collect();
@@ -100,34 +97,42 @@ pub fn test(arguments: &TestArguments, session: &Session) -> Result<()> {
     Ok(())
 }
 
-/// The router of a run's modules, each of which must have an entry for the run's base.
-fn router(run: &Path, folders: &BTreeMap<String, PathBuf>, model: &LoadedModel) -> Result<Router> {
-    let router = Router::of_folders(folders, &model.fingerprint()?)?;
+/// The router in `file`, or that of the modules' own entries; either must know every module of the run.
+fn router(file: Option<&Path>, run: &RoutedRun) -> Result<Router> {
+    let base = run.model.fingerprint()?;
+    if let Some(file) = file {
+        let router = Router::read(file)?.only(run.modules.keys().map(String::as_str))?;
+        return match router.entries().iter().find(|(_, entry)| entry.base != base) {
+            None => Ok(router),
+            Some((module, entry)) => {
+                let module = module.clone();
+                Err(lore_route::Error::OtherBase { module, made_with: entry.base, found: base }.into())
+            }
+        };
+    }
+    let router = Router::of_folders(&run.modules, &base)?;
     let missing: Vec<&str> =
-        folders.keys().filter(|name| !router.entries().contains_key(*name)).map(String::as_str).collect();
-    if folders.is_empty() || !missing.is_empty() {
+        run.modules.keys().filter(|name| !router.entries().contains_key(*name)).map(String::as_str).collect();
+    if !missing.is_empty() {
         return Err(Error::Failed(format!(
-            "{}: no router entry for this base beside {}; finish the run, or make it with `lore route build`",
-            run.display(),
-            if folders.is_empty() { "any module".to_owned() } else { missing.join(", ") },
+            "{}: no router entry for this base beside {}; finish the run, or give --router with what `lore route build \
+             --run` makes",
+            run.folder().display(),
+            missing.join(", "),
         )));
     }
     Ok(router)
 }
 
 /// Held-out text of each topic in the router's order, then of general English, then the other texts.
-fn texts(
-    arguments: &TestArguments,
-    stages: &BTreeMap<String, PathBuf>,
-    router: &Router,
-    model: &LoadedModel,
-) -> Result<Vec<Text>> {
+fn texts(arguments: &TestArguments, run: &RoutedRun) -> Result<Vec<Text>> {
+    let model = &run.model;
     let mut texts = Vec::new();
-    for name in router.entries().keys() {
-        let passages = held_out(&stages[&format!("topic:{name}")], arguments, model)?;
+    for name in run.modules.keys() {
+        let passages = held_out(run.texts(&format!("topic:{name}"))?, arguments, model)?;
         texts.push(Text { name: name.clone(), passages });
     }
-    if let Some(general) = stages.get("general") {
+    if let Ok(general) = run.texts("general") {
         texts.push(Text { name: "general".to_owned(), passages: held_out(general, arguments, model)? });
     }
     let Settings { tokens, .. } = Settings::of(&model.decoder);
@@ -202,23 +207,19 @@ fn by_probe(scores: &[&TokenScores], tokens: usize) -> Chosen {
 }
 
 /// The texts under the base and under each module.
-fn score_all(
-    texts: &[Text],
-    model: &LoadedModel,
-    router: &Router,
-    folders: &BTreeMap<String, PathBuf>,
-    session: &Session,
-) -> Result<Vec<Row>> {
-    let run = |decoder: &Decoder, label: &str| -> Result<Row> {
+fn score_all(texts: &[Text], run: &RoutedRun, session: &Session) -> Result<Vec<Row>> {
+    let RoutedRun { model, modules, .. } = run;
+    let base = model.fingerprint()?;
+    let score = |decoder: &Decoder, label: &str| -> Result<Row> {
         score_texts(decoder, texts, model.start, label, &*session.progress)
             .map_err(Error::while_doing("scoring held-out texts"))
     };
-    let mut rows = vec![run(&model.decoder, "score: base")?];
-    for (name, entry) in router.entries() {
-        let adapter = peft::read(&folders[name])?;
-        adapter.check_base(&model.files.config, &entry.base, false)?;
+    let mut rows = vec![score(&model.decoder, "score: base")?];
+    for (name, folder) in modules {
+        let adapter = peft::read(folder)?;
+        adapter.check_base(&model.files.config, &base, false)?;
         let module = LoadedModule::new(&adapter, &model.decoder.embedding.device());
-        rows.push(run(&activate(&model.decoder, &[(&module, 1.0)]), &format!("score: {name}"))?);
+        rows.push(score(&activate(&model.decoder, &[(&module, 1.0)]), &format!("score: {name}"))?);
     }
     Ok(rows)
 }
@@ -231,17 +232,6 @@ fn first_of_largest(values: &[f64]) -> usize {
         }
     }
     best
-}
-
-/// Folders of the finished stages that a run's published modules were made from.
-fn stages(run: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let published = |stage: &Finished| {
-        let Some(name) = stage.manifest.stage.strip_prefix("module:") else { return false };
-        let places = [run.join("modules").join(name), stage.folder.join("module")].map(std::fs::canonicalize);
-        matches!(places, [Ok(link), Ok(target)] if link == target)
-    };
-    let stages = behind(&finished_in(run)?, published);
-    Ok(stages.into_iter().map(|(name, stage)| (name, stage.folder)).collect())
 }
 
 /// Held-out passages evenly over a prepared corpus. The rest of a longer document is left out when it is short.

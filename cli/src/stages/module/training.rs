@@ -116,12 +116,12 @@ fn write_router_entry(
 ) -> Result<bool> {
     let ModuleRequest { subject, module, general, output, session, .. } = request;
     let [learn, validate] = corpus(topic, model)?;
-    let Settings { layer, tokens } = Settings::of(&model.decoder);
+    let Settings { layer, .. } = Settings::of(&model.decoder);
     let device = model.decoder.embedding.device();
     // A router reads the base as it is used, not as it was kept while the module was trained.
     let own = module.quantise.map(|_| Decoder::load_lower(&model.files.config, &*model.files.weights, &device, layer));
     let decoder = own.transpose()?.unwrap_or_else(|| model.decoder.clone());
-    let reader = Reader::new(&decoder, layer, tokens);
+    let reader = Reader::usual(&decoder);
     let english = session.english.of(base, general, || {
         let [passages, _] = corpus(general, model)?;
         Ok(General::read(&reader, &passages)?)
