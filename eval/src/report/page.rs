@@ -111,10 +111,7 @@ fn key_facts(report: &Report) -> Vec<(String, String)> {
         ));
     }
     if let Some(accuracy) = report.routing_accuracy() {
-        facts.push((
-            quantity::share(Some(accuracy)),
-            String::from("of passages given the right module by their first tokens"),
-        ));
+        facts.push((quantity::share(Some(accuracy)), String::from("of passages given the right module, or none")));
     }
     let ran: f64 = report.stages.iter().filter(|stage| !stage.cached).map(|stage| stage.seconds).sum();
     if ran > 0.0 {

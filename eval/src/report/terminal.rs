@@ -119,7 +119,7 @@ fn summary(report: &Report, out: &mut Text) {
         lines.push(("distillation".into(), text));
     }
     if let Some(accuracy) = report.routing_accuracy() {
-        lines.push(("right by first tokens".into(), format!("{} of passages", quantity::share(Some(accuracy)))));
+        lines.push(("right module or none".into(), format!("{} of passages", quantity::share(Some(accuracy)))));
     }
     for module in &report.modules {
         let load = module.load_ms.map(|ms| format!(", loads in {} ms", quantity::fixed(ms, 0)));

@@ -70,7 +70,7 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
     let table = Table { texts: &texts, base: &base_row };
     let mut rows = vec![table.row("base", RowKind::Base, &[], base_bytes, &base_row)];
     let mut alone = Vec::new();
-    let mut routing = None;
+    let mut by_probe = None;
     for (place, &model) in models.iter().enumerate().skip(1) {
         let label = model.label(request);
         let row = match model {
@@ -78,7 +78,7 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
             Model::Combined(Combine::Routed) => {
                 let candidates: Vec<&composition::Row> = std::iter::once(&base_row).chain(&alone).collect();
                 let (row, choices) = chosen(&candidates, &texts, evaluate.probe_tokens);
-                routing = Some(route_facts(&names, &texts, &choices, evaluate.probe_tokens));
+                by_probe = Some(choices);
                 table.row(&label, RowKind::ChosenPerPassage, &names, base_bytes + all_bytes, &row)
             }
             Model::Module(topic) => {
@@ -112,11 +112,20 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
     }
     let candidates: Vec<&composition::Row> = std::iter::once(&base_row).chain(&alone).collect();
     let routed = routed(request, &scorer.model, scorer.fingerprint(), &texts, &candidates)?;
-    if let Some((row, _)) = &routed {
-        let mut row = table.row("routed", RowKind::Combination, &names, base_bytes + all_bytes, row);
+    if let Some(routed) = &routed {
+        let mut row = table.row("routed", RowKind::Combination, &names, base_bytes + all_bytes, &routed.row);
         row.description = ROUTED.to_owned();
         rows.push(row);
     }
+    let probing = format!(
+        "The base and each module read the first {} tokens of a passage; whichever finds them most likely is used for the whole passage.",
+        evaluate.probe_tokens
+    );
+    let routing = match (&routed, &by_probe) {
+        (Some(routed), _) => Some(route_facts(&names, &texts, &routed.choices, ROUTED)),
+        (None, Some(choices)) => Some(route_facts(&names, &texts, choices, &probing)),
+        (None, None) => None,
+    };
     let mut asking = asking(request)?;
     if let Some(asking) = &mut asking {
         scorer.ask(asking, &models)?;
@@ -150,7 +159,7 @@ pub fn measure(request: &EvaluateRequest<'_>) -> Result<Outcome> {
     let evaluation = Evaluation {
         matrix: Matrix { columns: columns.collect(), rows },
         routing,
-        router: routed.map(|(_, worth)| worth),
+        router: routed.map(|routed| routed.worth),
         tasks: asking.map(|asking| asking.columns()).transpose()?.unwrap_or_default(),
         samples,
         teacher_samples: teacher_samples.collect(),

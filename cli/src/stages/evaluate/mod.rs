@@ -103,7 +103,7 @@ impl Stage for EvaluateStage {
     }
 
     fn schema(&self) -> u32 {
-        2
+        3
     }
 
     fn config(&self) -> Value {
@@ -186,7 +186,7 @@ impl EvaluateStage {
 pub struct Evaluation {
     /// Models against texts.
     pub matrix: Matrix,
-    /// How often the chosen module was the topic's own.
+    /// How often the chosen module was the topic's own: of the router, if all modules have an entry, else of the probe.
     pub routing: Option<Routing>,
     /// What the router of the modules' own entries is worth, if all modules have one.
     #[serde(default)]

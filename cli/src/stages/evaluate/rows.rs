@@ -18,14 +18,24 @@ use crate::routing::{Routed, Worth, begun};
 pub const ROUTED: &str = "One module or none for each passage, chosen by the modules' router entries from the \
                           passage's tokens and the base's own states; no module is in memory for the choice.";
 
-/// The row of the router's choices, and what they are worth; nothing if a module has no entry.
+/// What the router of the modules' own entries chose.
+pub struct ByRouter {
+    /// The scores of what was chosen.
+    pub row: composition::Row,
+    /// What the choices are worth.
+    pub worth: Worth,
+    /// For each passage of each text the module from 1, or 0 for the base.
+    pub choices: Vec<Vec<usize>>,
+}
+
+/// The router's choices; nothing if a module has no entry.
 pub fn routed(
     request: &EvaluateRequest<'_>,
     model: &LoadedModel,
     base: &Fingerprint,
     texts: &[Text],
     candidates: &[&composition::Row],
-) -> Result<Option<(composition::Row, Worth)>> {
+) -> Result<Option<ByRouter>> {
     let names: Vec<&str> = request.topics.iter().map(|topic| topic.name.as_str()).collect();
     let folders: BTreeMap<String, PathBuf> =
         request.topics.iter().map(|topic| (topic.name.clone(), topic.module.clone())).collect();
@@ -34,7 +44,7 @@ pub fn routed(
         Some(reader) if router.entries().len() == names.len() => reader,
         _ => return Ok(None),
     };
-    let (mut rows, mut passages) = (Vec::new(), Vec::new());
+    let (mut rows, mut choices, mut passages) = (Vec::new(), vec![Vec::new(); texts.len()], Vec::new());
     for (t, text) in texts.iter().enumerate() {
         let views = reader.read(&begun(&text.passages, model.start));
         let mut row = Vec::new();
@@ -42,7 +52,9 @@ pub fn routed(
             let choice = router.choose_for(view, 1);
             let place = |name: &String| names.iter().position(|one| one == name);
             let chosen = choice.picks.first().and_then(|(name, _)| place(name));
-            row.push(candidates[chosen.map_or(0, |module| module + 1)].scores[t][p].clone());
+            let candidate = chosen.map_or(0, |module| module + 1);
+            row.push(candidates[candidate].scores[t][p].clone());
+            choices[t].push(candidate);
             passages.push(Routed {
                 own: names.iter().position(|name| *name == text.name),
                 best: choice.scored.first().and_then(|one| place(&one.module)),
@@ -54,7 +66,8 @@ pub fn routed(
         rows.push(row);
     }
     let slowest = candidates.iter().map(|row| row.tokens_per_second).fold(f64::INFINITY, f64::min);
-    Ok(Some((composition::Row { scores: rows, tokens_per_second: slowest }, Worth::of(&passages))))
+    let row = composition::Row { scores: rows, tokens_per_second: slowest };
+    Ok(Some(ByRouter { row, worth: Worth::of(&passages), choices }))
 }
 
 /// Turns scores into rows of the report's matrix.
@@ -91,8 +104,8 @@ impl Table<'_> {
     }
 }
 
-/// How often each topic's passages got their own module (candidate 0 is the base).
-pub fn route_facts(names: &[String], texts: &[Text], choices: &[Vec<usize>], probe: usize) -> Routing {
+/// How often each topic's passages got their own module (candidate 0 is the base), and general ones none.
+pub fn route_facts(names: &[String], texts: &[Text], choices: &[Vec<usize>], method: &str) -> Routing {
     let topics = texts.iter().zip(choices).map(|(text, choices)| {
         let own = names.iter().position(|name| *name == text.name).map_or(0, |index| index + 1);
         TopicRouting {
@@ -101,10 +114,5 @@ pub fn route_facts(names: &[String], texts: &[Text], choices: &[Vec<usize>], pro
             correct: choices.iter().filter(|&&choice| choice == own).count() as u64,
         }
     });
-    Routing {
-        method: format!(
-            "The base and each module read the first {probe} tokens of a passage; whichever finds them most likely is used for the whole passage. For general text the right choice is the base."
-        ),
-        topics: topics.collect(),
-    }
+    Routing { method: format!("{method} For general text the right choice is the base."), topics: topics.collect() }
 }
