@@ -176,7 +176,6 @@ pub fn module(module: &ModuleConfig, base: &Base, facts: &Facts) -> Estimate {
 pub fn evaluate(evaluate: &Evaluate, base: &Base, topics: usize, joint: usize, facts: &Facts) -> Estimate {
     let once = (topics + 1) as u64 * evaluate.tokens_per_text;
     let together = evaluate.combine.len() + evaluate.weights.len() + evaluate.composed.len();
-    let together = if topics == 0 { 0 } else { together };
     let of_base = (1 + topics + together + joint) as u64 * once;
     let mut estimate = Estimate { tokens: Some(once + of_base), ..Estimate::default() };
     if let Some(teacher) = &facts.teacher {

@@ -87,7 +87,12 @@ impl EvaluateStage {
             (joint.name.clone(), topics.collect())
         });
         let joint = joint.collect();
-        Self { evaluate: recipe.evaluate.clone(), base: recipe.base.clone(), topics, joint, seed: recipe.seed }
+        let mut evaluate = recipe.evaluate.clone();
+        if recipe.topics.is_empty() {
+            // There are no modules to use together.
+            evaluate = Evaluate { combine: Vec::new(), weights: Vec::new(), composed: Vec::new(), ..evaluate };
+        }
+        Self { evaluate, base: recipe.base.clone(), topics, joint, seed: recipe.seed }
     }
 }
 
@@ -131,9 +136,8 @@ impl Stage for EvaluateStage {
     fn parts(&self) -> u64 {
         let combined = self.evaluate.combine.iter().filter(|combine| **combine != Combine::Routed).count();
         let more = self.evaluate.weights.len() + self.evaluate.composed.len() + self.joint.len();
-        let with_modules = if self.topics.is_empty() { 0 } else { self.topics.len() + combined + more };
         // Base and teacher are the two.
-        (2 + with_modules) as u64
+        (2 + self.topics.len() + combined + more) as u64
     }
 
     fn run_share(&self, context: &StageContext<'_>, share: Share) -> Result<()> {

@@ -43,13 +43,11 @@ pub enum Model<'a> {
 pub fn models<'a>(request: &EvaluateRequest<'a>) -> Vec<Model<'a>> {
     let evaluate = request.evaluate;
     let mut models = vec![Model::Base];
-    if !request.topics.is_empty() {
-        models.extend((0..request.topics.len()).map(Model::Module));
-        models.extend(evaluate.combine.iter().map(|&combine| Model::Combined(combine)));
-        models.extend(evaluate.weights.iter().map(|&weight| Model::Weighted(weight)));
-        models.extend(evaluate.composed.iter().map(Model::Composed));
-        models.extend(request.joint.iter().map(Model::Joint));
-    }
+    models.extend((0..request.topics.len()).map(Model::Module));
+    models.extend(evaluate.combine.iter().map(|&combine| Model::Combined(combine)));
+    models.extend(evaluate.weights.iter().map(|&weight| Model::Weighted(weight)));
+    models.extend(evaluate.composed.iter().map(Model::Composed));
+    models.extend(request.joint.iter().map(Model::Joint));
     models.push(Model::Teacher);
     models
 }
