@@ -38,12 +38,17 @@ fn without_topics_a_base_and_a_report() {
     let bench = tiny_run();
     let (head, _) = RECIPE.split_once("[[topic]]").unwrap();
     let recipe = head.replace("[evaluate]", "[evaluate]\nprompts = [\"the rain in\", \"a ring\"]\nweights = [0.5]");
-    bench.write("recipe.toml", recipe);
+    bench.write("recipe.toml", recipe.replace("last = 0 }", "last = 0 }\ndistil = { control = true }"));
     let made = bench.succeeds(&RUN);
     assert_eq!(made.stages(), ["fetch:teacher", "teacher", "general", "base", "evaluate", "report"]);
     let report: Value = serde_json::from_slice(&bench.read("runs/tiny/report.json")).unwrap();
     let rows = report["matrix"]["rows"].as_array().unwrap();
     assert_eq!(rows.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>(), ["base", "teacher"]);
+    let control = &report["distillation"]["control"];
+    let [less, error] = ["student_less_control", "standard_error"].map(|name| control[name].as_f64().unwrap());
+    let claims = report["claims"].as_array().unwrap();
+    let claim = claims.iter().find(|claim| claim["name"].as_str().unwrap().contains("control")).unwrap();
+    assert_eq!(claim["met"].as_bool().unwrap(), less < -1.96 * error, "{claim} {control}");
     // The teacher's sample is what the teacher writes, and not what the base does.
     let sample = &report["teacher_samples"][1];
     assert_eq!((report["teacher_samples"].as_array().unwrap().len(), sample["prompt"].as_str()), (2, Some("a ring")));

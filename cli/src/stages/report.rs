@@ -58,6 +58,10 @@ impl Stage for ReportStage {
         ["teacher", "general", "base", "evaluate"].map(String::from).into_iter().chain(of_topics).collect()
     }
 
+    fn schema(&self) -> u32 {
+        2
+    }
+
     fn config(&self) -> Value {
         json!(self.recipe)
     }
@@ -283,6 +287,15 @@ fn claims(report: &Report) -> Vec<Claim> {
         report.above_teacher().map(|percent| percent / 100.0),
         &|x| x <= 0.35,
     );
+    if let Some(control) = report.distillation.as_ref().and_then(|distillation| distillation.control.as_ref()) {
+        let margin = 1.96 * control.standard_error.unwrap_or_default() / control.bits_per_byte;
+        claim(
+            "Held-out general English: change in bits per byte against the control without the teacher".into(),
+            format!("lower by more than its paired 95 % interval, {}", percent(margin)),
+            control.standard_error.map(|_| control.student_less_control / control.bits_per_byte),
+            &|x| x < -margin,
+        );
+    }
     let general = report.general().next().map(|column| column.name.clone());
     for module in &report.modules {
         let Some(row) = report.module_row(&module.name) else { continue };
