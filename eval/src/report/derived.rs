@@ -1,6 +1,7 @@
 use serde::Serialize;
 
-use super::data::{Cell, Column, ModuleFacts, Report, Row, RowKind};
+use super::data::{ModuleFacts, Report};
+use super::matrix::{Cell, Column, Row, RowKind};
 
 /// What follows from a report's measurements; written beside them in `report.json` under `derived`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

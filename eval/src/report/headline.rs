@@ -1,4 +1,5 @@
-use super::data::{Report, RowKind};
+use super::data::Report;
+use super::matrix::RowKind;
 use super::quantity;
 
 /// The run's result in one or two plain sentences.

@@ -1,4 +1,5 @@
-use super::data::{Report, RowKind};
+use super::data::Report;
+use super::matrix::RowKind;
 
 /// Background of a heat-map cell on light and on dark pages, as sRGB. Blue is better, orange is worse,
 /// which people with any common colour blindness can tell apart; the page's text keeps a contrast of at

@@ -3,8 +3,9 @@
 use minijinja::{Value, context};
 use serde::Serialize;
 
-use super::data::{Column, Report, Row, RowKind};
+use super::data::Report;
 use super::heat::HeatScale;
+use super::matrix::{Column, Row, RowKind};
 use super::quantity;
 
 #[derive(Serialize)]

@@ -1,6 +1,7 @@
 use super::charts::{NARROW, grid};
-use super::data::{Report, RowKind};
+use super::data::Report;
 use super::derived::QualityPoint;
+use super::matrix::RowKind;
 use super::quantity;
 use super::svg::{Anchor, Axis, Drawing, shorten, spread};
 

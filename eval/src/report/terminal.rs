@@ -1,6 +1,7 @@
-use super::data::{Report, Row, RowKind};
+use super::data::Report;
 use super::derived::Retained;
 use super::headline::{claim_on_trial, headline};
+use super::matrix::{Row, RowKind};
 use super::quantity;
 use super::tasks::{CONTROLS, TaskColumn};
 

@@ -1,5 +1,6 @@
 use super::charts::NARROW;
-use super::data::{Report, RowKind};
+use super::data::Report;
+use super::matrix::RowKind;
 use super::quantity;
 use super::svg::{Anchor, Axis, Drawing, shorten};
 

@@ -6,16 +6,13 @@ use lore_modules::{LoadedModule, peft};
 use lore_route::{Router, arrow, probe};
 use serde_json::json;
 
-use super::{by_name, print_json};
+use super::{PROBE, by_name, print_json};
 use crate::commands::pack::folders::LibraryOption;
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::models::load_model;
 use crate::session::Session;
 use crate::table;
-
-/// Tokens that the probe reads.
-const PROBE: usize = 64;
 
 /// Say which modules a text needs, and why
 ///

@@ -11,6 +11,9 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
+/// Tokens that the probe reads.
+const PROBE: usize = 64;
+
 /// Choose modules for a text, or make what that needs
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:

@@ -14,7 +14,7 @@ use lore_route::{Router, View, arrow};
 use serde_json::{Value, json};
 
 use super::of_run::RoutedRun;
-use super::print_json;
+use super::{PROBE, print_json};
 use crate::error::{Error, Result};
 use crate::models::LoadedModel;
 use crate::passages;
@@ -25,8 +25,6 @@ use crate::table;
 
 /// Passages that are read at once.
 const AT_ONCE: usize = 8;
-/// Tokens by which the probe chooses.
-const PROBE: usize = 64;
 
 /// Measure the routing of a run's modules on its held-out text and on other text
 ///
@@ -132,9 +130,7 @@ fn texts(arguments: &TestArguments, run: &RoutedRun) -> Result<Vec<Text>> {
         let passages = held_out(run.texts(&format!("topic:{name}"))?, arguments, model)?;
         texts.push(Text { name: name.clone(), passages });
     }
-    if let Ok(general) = run.texts("general") {
-        texts.push(Text { name: "general".to_owned(), passages: held_out(general, arguments, model)? });
-    }
+    texts.push(Text { name: "general".to_owned(), passages: held_out(run.texts("general")?, arguments, model)? });
     let Settings { tokens, .. } = Settings::of(&model.decoder);
     for path in &arguments.off_topic {
         let passages = passages::of_file(path, "--off-topic", arguments.passages as usize, tokens, model)?;
